@@ -1,0 +1,90 @@
+"""Does a model predict the next token, or read it? Commit, then audit.
+
+The next token is in the input, so a normalised log-probability proves nothing by itself. The score process commits to
+one number per token and is killed. Then a fresh process gets the same rows with everything after a cut replaced by
+other text, and returns its whole row of logits at the cut. The judge normalises that row itself (float64) and compares.
+Only a row computed by a process that never saw the future is evidence: a model that caches by prefix passes any check
+that runs inside one process.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from harness.records.record import AuditResult
+
+TOLERANCE = 0.01  # nats, for one prediction
+MEAN_TOLERANCE = 5e-4  # nats, for the importance-weighted mean, beyond 4 standard errors
+
+
+@dataclass(frozen=True)
+class Cuts:
+    """Which predictions are repeated: at most one per row, since two cuts of one row would reveal an answer."""
+
+    rows: NDArray[np.int64]  # (n,) row of the scored set
+    positions: NDArray[np.int64]  # (n,) last token that the worker sees; the next one is predicted
+    weights: NDArray[np.float64]  # (n,) 1 / (tokens * probability of this choice): mean(weights * d) estimates mean d
+
+
+def draw_cuts(
+    scores: NDArray[np.float32], reference: NDArray[np.float32] | None, count: int, rng: np.random.Generator
+) -> Cuts:
+    """Half of the probability is uniform, half is where `scores` (R, T) beats `reference` (R, T).
+
+    A cheat has to gain somewhere, and that is where it is looked for. Without a reference all is uniform.
+    """
+    rows_total, tokens = scores.shape
+    rows = rng.permutation(rows_total)[:count]
+    uniform = np.full(tokens, 1.0 / tokens)
+    positions = np.empty(len(rows), np.int64)
+    weights = np.empty(len(rows), np.float64)
+    for i, row in enumerate(rows):
+        probability = uniform
+        if reference is not None:
+            gain = np.maximum(scores[row].astype(np.float64) - reference[row], 0.0)
+            if gain.sum() > 0:
+                probability = 0.5 * uniform + 0.5 * gain / gain.sum()
+        positions[i] = rng.choice(tokens, p=probability)
+        weights[i] = 1.0 / (tokens * probability[positions[i]])
+    return Cuts(rows, positions, weights)
+
+
+def false_futures(rows: NDArray[np.uint16], cuts: Cuts, rng: np.random.Generator) -> NDArray[np.uint16]:
+    """Rows (n, T) of the scored set (R, T + 1) whose tokens after the cut come from another row of the set."""
+    donors = (cuts.rows + rng.integers(1, len(rows), len(cuts.rows))) % len(rows)
+    after = np.arange(rows.shape[1] - 1)[None, :] > cuts.positions[:, None]  # (n, T)
+    return np.where(after, rows[donors, :-1], rows[cuts.rows, :-1])
+
+
+def normalised(logits: NDArray[np.float32]) -> NDArray[np.float64]:
+    """log-softmax over the last axis, in float64."""
+    shifted = logits.astype(np.float64) - logits.max(-1, keepdims=True)
+    return np.asarray(shifted - np.log(np.exp(shifted).sum(-1, keepdims=True)))
+
+
+def compare(
+    scores: NDArray[np.float32],
+    rows: NDArray[np.uint16],
+    cuts: Cuts,
+    logits: NDArray[np.float32],
+    tolerance: float = TOLERANCE,
+) -> tuple[AuditResult, ...]:
+    """Committed `scores` (R, T) of `rows` (R, T + 1) against the audited `logits` (n, V) at the cuts."""
+    targets = rows[cuts.rows, cuts.positions + 1]
+    audited = normalised(logits)[np.arange(len(targets)), targets]  # (n,)
+    difference = scores[cuts.rows, cuts.positions] - audited
+    if not np.isfinite(difference).all():
+        return (AuditResult(id="audit-causality", ok=False, value=1e9, limit=tolerance),)
+    largest = float(np.abs(difference).max())
+    weighted = cuts.weights * difference
+    mean = float(weighted.mean())
+    error = float(weighted.std(ddof=1) / np.sqrt(len(weighted))) if len(weighted) > 1 else 0.0
+    mean_limit = 4.0 * error + MEAN_TOLERANCE
+    return (
+        AuditResult(id="audit-causality", ok=largest <= tolerance, value=largest, limit=tolerance),
+        AuditResult(id="audit-mean", ok=abs(mean) <= mean_limit, value=mean, limit=mean_limit),
+        AuditResult(id="audit-repeats", ok=True, value=float((np.abs(difference) < 1e-6).mean()), limit=0.0),
+    )

@@ -1,0 +1,143 @@
+"""The verdict box and the pair table of a report, as plain text: the templates escape what they show."""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from harness.board.entries import Effect, Entry
+from harness.board.markdown import duration, interval, number, plain
+from harness.board.tables import REASON_LIMIT, attempted, gain, loss, marks, net_tokens, reason
+from harness.decide.cells import Look
+from harness.decide.decision import SPEED_MARGIN
+from harness.decide.pairs import Pair
+from harness.decide.power import least_detectable
+from harness.records.record import RunRecord
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+def box(entry: Entry, runs: Sequence[RunRecord]) -> list[tuple[str, str]]:
+    """Everything that a verdict rests on, one (name, value) a line."""
+    evaluation, cell = entry.evaluation, entry.cell
+    lines = [
+        ("verdict", f"{cell.verdict} ({marks(entry, entry.state)})"),
+        ("claim", f"{cell.metric} at {evaluation.budget} on {evaluation.track}; cells claimed: {cell.k}"),
+        *_effect("decide round, validation", entry, entry.decided),
+        *_effect("confirm round, test", entry, entry.confirmed),
+        ("sequential p", f"{number(cell.p)} against alpha {cell.alpha:.3g}"),
+        ("pairs", f"{cell.pairs} of at most {cell.max_pairs}"),
+        ("rho between the arms", number(cell.rho, 2)),
+        ("detectable gain (80 %)", _least(entry)),
+        ("noise bank", _bank(entry)),
+        ("exchange rate kappa", _rate(evaluation.kappa)),
+        ("cost", _cost(runs)),
+        ("patch", f"+{evaluation.added} −{evaluation.removed} lines, sha256 {(evaluation.patch_sha or '–')[:16]}"),
+        ("core, data", f"{evaluation.core_id[:12]}, {evaluation.data_id[:12]}"),
+        ("measured on", f"{entry.host_class}, {entry.precision}, sandbox {evaluation.sandbox}"),
+    ]
+    if cell.noisy:
+        lines.append(("note", "the submission's own spread is more than twice the bank's"))
+    return lines
+
+
+def _effect(name: str, entry: Entry, effect: Effect | None) -> list[tuple[str, str]]:
+    """Gain, loss, time and net gain of a round; nothing for a round without pairs."""
+    if effect is None or entry.state in ("refused", "invalidated"):
+        return []
+    unit = " nats" if entry.cell.metric == "loss" else " of the time"
+    ratio = f"{number(effect.time_ratio, 3)} {interval(effect.time_interval, 3)}".rstrip()
+    return [
+        (name, f"gain {gain(entry, effect)}{unit}"),
+        ("", f"loss {loss(effect)}, time × {ratio}, net tokens {net_tokens(entry, effect)}"),
+    ]
+
+
+def _least(entry: Entry) -> str:
+    """The gain that this evaluation would have found with chance 80 %, had it been true."""
+    cell = entry.cell
+    sigma = cell.s0 if cell.d0 > 0 else cell.spread
+    if not sigma:
+        return "–"
+    least = sigma * _in_sigmas(cell.max_pairs, cell.k, cell.alpha, cell.d0)
+    return f"{number(least)} nats" if cell.metric == "loss" else f"{100 * (SPEED_MARGIN + least):.2f} % of the time"
+
+
+@functools.cache
+def _in_sigmas(N: int, k: int, alpha: float, d0: float) -> float:
+    return least_detectable(1.0, N, k, alpha=alpha, d0=d0)
+
+
+def _bank(entry: Entry) -> str:
+    evaluation = entry.evaluation
+    time = None if evaluation.s0_time is None else 100 * evaluation.s0_time
+    said = (
+        f"s0 {number(evaluation.s0)} nats (d0 {evaluation.d0:g}), time {number(time, 2)} % (d0 {evaluation.d0_time:g})"
+    )
+    return f"{said}; {evaluation.bank}" if evaluation.bank else said
+
+
+def _rate(kappa: float | None) -> str:
+    return "not measured" if kappa is None else f"{number(kappa, 3)} nats per unit of ln(time)"
+
+
+def _cost(runs: Sequence[RunRecord]) -> str:
+    seconds = math.fsum(run.train_seconds for run in runs if run.train_seconds is not None)
+    return f"{len(runs)} runs, {duration(seconds)} of training"
+
+
+def pair_table(pairs: Sequence[Pair], looks: Sequence[Look] = ()) -> pd.DataFrame:
+    """One row a pair; with the looks of the claim, also what was decided after it."""
+    import pandas as pd
+
+    after = {look.pair: look for look in looks}
+    rows = [_pair(pair) | (_look(after.get(pair.index)) if looks else {}) for pair in pairs]
+    return pd.DataFrame(rows)
+
+
+def _pair(pair: Pair) -> dict[str, str]:
+    return {
+        "pair": str(pair.index),
+        "order": "AB" if pair.base_first else "BA",
+        "seed": str(pair.seed),
+        "loss A": number(pair.base.loss),
+        "loss B": number(pair.sub.loss),
+        "A, s": number(pair.base.train_seconds, 2),
+        "B, s": number(pair.sub.train_seconds, 2),
+        "D": number(pair.D, 4, sign=True),
+        "R, %": number(None if pair.R is None else 100 * pair.R, 2, sign=True),
+    }
+
+
+def _look(look: Look | None) -> dict[str, str]:
+    if look is None:  # before the first look, or after the verdict
+        return dict.fromkeys(("T", "p", "bar", "PP", "decision"), "–")
+    return {
+        "T": number(look.t, 2),
+        "p": number(look.p),
+        "bar": number(look.bar),
+        "PP": number(look.pp, 2),
+        "decision": look.verdict.replace("_", " ").lower(),
+    }
+
+
+def earlier(entries: Sequence[Entry]) -> pd.DataFrame:
+    """What older patches of this submission, and older evaluations of this one, came to; latest first."""
+    import pandas as pd
+
+    rows = [
+        {
+            "date": entry.date,
+            "patch": (entry.evaluation.patch_sha or "–")[:12],
+            "claim": f"{entry.cell.metric} at {entry.evaluation.budget}",
+            "gain [interval]": attempted(entry),
+            "pairs": str(entry.cell.pairs),
+            "state": marks(entry, entry.state),
+            "reason": plain(reason(entry), REASON_LIMIT),
+        }
+        for entry in reversed(entries)
+    ]
+    return pd.DataFrame(rows)

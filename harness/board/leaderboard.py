@@ -1,0 +1,108 @@
+"""The leaderboard: every claim decided again from the run files, sorted into records, work in progress and attempts.
+
+Nothing on it is kept anywhere else: the same files give the same bytes, so a stale board is told from a fresh one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from harness.board import report, tables
+from harness.board.entries import Entry, entries_of, read
+from harness.board.noise import Noise, noise_of
+from harness.board.page import page
+from harness.board.published import PUBLISHED
+from harness.decide.bank import Evaluation
+from harness.records.atomic import write_atomically
+from harness.records.store import Store
+from harness.submission.patch import core_digest
+from harness.tracks import TRACKS, Track
+
+NAME = "LEADERBOARD.md"
+RECORDED = ("confirmed",)
+WAITING = ("running", "accepted", "review")
+
+
+@dataclass(frozen=True)
+class TrackBoard:
+    """Everything that the board says of one track."""
+
+    track: Track
+    core_id: str  # of the core that challengers race today
+    entries: tuple[Entry, ...]
+    noise: tuple[Noise, ...]
+
+
+@dataclass(frozen=True)
+class Board:
+    """The tracks that have evaluations, in the order of the track table."""
+
+    tracks: tuple[TrackBoard, ...]
+
+
+def collect(store: Store, root: Path | None = None) -> Board:
+    """Read and judge every evaluation of the store.
+
+    `root` is the clone whose `model_core/` says which core is today's; without it, that of the latest evaluation.
+    Raises MachineError that names a file which cannot be read.
+    """
+    return judge(read(store), root)
+
+
+def judge(evaluations: Sequence[Evaluation], root: Path | None = None) -> Board:
+    """The board of these evaluations, see `collect`."""
+    boards = []
+    for name, track in TRACKS.items():
+        own = [item for item in evaluations if item[0].track == name]
+        if own:
+            latest = own[-1][0].core_id
+            core_id = latest if root is None else core_digest(root / "model_core", track.core_files)
+            entries = [entry for item in own if item[0].kind == "submission" for entry in entries_of(*item)]
+            boards.append(TrackBoard(track, core_id, tuple(entries), noise_of(own, name)))
+    return Board(tuple(boards))
+
+
+def render(board: Board) -> str:
+    """The text of LEADERBOARD.md."""
+    sections = [_section(part) for part in board.tracks]
+    published = tables.published(PUBLISHED)
+    return page("leaderboard.md.j2", sections=sections, published=published)
+
+
+def _section(part: TrackBoard) -> dict[str, object]:
+    """What the template shows of one track."""
+    records = [entry for entry in part.entries if entry.state in RECORDED and entry.evaluation.claimed]
+    waiting = [entry for entry in part.entries if entry.state in WAITING and entry.evaluation.claimed]
+    shown = {id(entry) for entry in (*records, *waiting)}
+    tried = [entry for entry in part.entries if id(entry) not in shown]
+    return {
+        "track": part.track,
+        "core_id": part.core_id,
+        "ladders": tables.ladders(records, part.entries, part.core_id),
+        "waiting": tables.waiting(waiting, part.core_id),
+        "tried": tables.tried(tried),
+        "noise": tables.noise(part.noise),
+        "sources": [(noise.budget, noise.source) for noise in part.noise],
+    }
+
+
+def write(store: Store, root: Path | None = None) -> Path:
+    """Render the board of the store into its folder; an unchanged file is left alone."""
+    path, text = store.folder / NAME, render(collect(store, root))
+    if not _holds(path, text):
+        write_atomically(path, text)
+    return path
+
+
+def check(store: Store, root: Path | None = None) -> list[Path]:
+    """The board and the committed reports that are missing or are not what the run files say today."""
+    evaluations = read(store)
+    path, text = store.folder / NAME, render(judge(evaluations, root))
+    stale = [] if _holds(path, text) else [path]
+    return stale + sorted(report.stale(store.folder / "reports", evaluations))
+
+
+def _holds(path: Path, text: str) -> bool:
+    return path.exists() and path.read_text(encoding="utf-8") == text

@@ -1,0 +1,48 @@
+"""Runs that failed: when the submission is to blame, and what that makes of its claim."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from harness.decide.pairs import is_base
+from harness.records.record import EvaluationRecord, Round, RunRecord
+
+RETRIES = 2  # attempts of one run that may fail before the submission is blamed
+
+
+def invalid_reason(evaluation: EvaluationRecord, runs: Sequence[RunRecord]) -> str | None:
+    """Why no number of this evaluation counts; None if they do."""
+    if evaluation.invalidated is not None:
+        return evaluation.invalidated
+    for run in runs:
+        if run.status == "refused" and not is_base(run.spec):
+            return f"refused in the {run.spec.round} round, pair {run.spec.pair}: {run.error or 'a rule was broken'}"
+    for failures in _repeated_failures(runs):
+        if any(run.status != "diverged" for run in failures):
+            said = " and ".join(sorted({run.status.replace("_", " ") for run in failures}))
+            spec = failures[-1].spec
+            return f"{said} in {len(failures)} attempts of the {spec.round} round, pair {spec.pair}"
+    return None
+
+
+def unstable_reason(runs: Sequence[RunRecord], round: Round) -> str | None:
+    """Why the submission counts as unstable: twice no finite loss on a seed on which the baseline has one."""
+    completed = {(run.spec.round, run.spec.pair, run.spec.seed) for run in runs if run.usable and is_base(run.spec)}
+    for failures in _repeated_failures(runs):
+        spec = failures[0].spec
+        if spec.round == round and (round, spec.pair, spec.seed) in completed:
+            return f"unstable: diverged in {len(failures)} attempts at pair {spec.pair}, where the baseline did not"
+    return None
+
+
+def _repeated_failures(runs: Sequence[RunRecord]) -> list[list[RunRecord]]:
+    """The submission's runs that failed as often as is allowed and never completed, grouped by what was to be run."""
+    attempts: dict[tuple[Round, int, int], list[RunRecord]] = {}
+    for run in sorted(runs, key=lambda run: run.spec.attempt):
+        if not is_base(run.spec) and run.status in ("completed", "diverged", "crashed", "timed_out"):
+            attempts.setdefault((run.spec.round, run.spec.pair, run.spec.seed), []).append(run)
+    return [
+        tried
+        for _, tried in sorted(attempts.items())
+        if len(tried) >= RETRIES and not any(run.status == "completed" for run in tried)
+    ]

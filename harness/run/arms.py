@@ -1,0 +1,59 @@
+"""Builds the folder that a worker sees: the arm's model_core, worker.py and wire.py, and nothing else."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from harness.records.atomic import disk_trouble
+from harness.run.judge import Arm
+from harness.submission.patch import PatchedCore, core_digest
+from harness.tracks import Budget, Track
+
+HERE = Path(__file__).parent
+
+
+@contextlib.contextmanager
+def fresh_folder(folder: Path) -> Iterator[Path]:
+    """An empty folder for the block. What an earlier, interrupted harness left at its place is removed."""
+    with disk_trouble(folder):
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def built(work: Path, cores: Mapping[str, PatchedCore]) -> Iterator[dict[str, Arm]]:
+    """Arms by name."""
+    with fresh_folder(work / "arms") as folder:
+        with disk_trouble(folder):
+            arms = {name: _build(folder / name, name, core) for name, core in cores.items()}
+        yield arms
+
+
+def _build(folder: Path, name: str, core: PatchedCore) -> Arm:
+    folder.mkdir(parents=True)
+    shutil.copytree(core.folder, folder / "model_core")
+    for file in ("worker.py", "wire.py"):
+        shutil.copy2(HERE / file, folder / file)
+    return Arm(name, folder, core.patch_sha)
+
+
+def track_core_id(root: Path, track: Track) -> str:
+    """Digest of the unpatched core files that this track runs; rows are compared only where it is equal."""
+    return core_digest(root / "model_core", track.core_files)
+
+
+def core_digest_of(root: Path) -> str:
+    """Digest of all of model_core."""
+    return core_digest(root / "model_core")
+
+
+def kept_checkpoints(root: Path, track: Track, budget: Budget) -> Path:
+    """Where the last completed checkpoint of each arm of a cell stays, for `generate`."""
+    return root / ".blueberry" / "checkpoints" / f"{track.name}-{budget.name}"

@@ -1,0 +1,158 @@
+"""Fills the noise bank and measures the exchange rate: the core against itself, before any submission is judged.
+
+Eight pairs of core against core under another initialisation on the same data order (the noise that a real patch has),
+three repeats of one seed (what the machine itself adds), and three seeds at half the budget (what a token is worth).
+"""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from harness.data.prepare import PreparedData
+from harness.errors import MachineError
+from harness.records.record import EvaluationRecord, Round, RunRecord, RunSpec
+from harness.records.store import Store
+from harness.run import arms, sandbox, seeds
+from harness.run.evaluate import FAILED, close, said
+from harness.run.race import Bench, Reporter, race, rehearse
+from harness.submission.patch import unpatched
+from harness.tracks import Budget, Track
+
+REPEATS = 3
+LADDER = 3
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """What is calibrated, where it is kept and how many pairs it takes."""
+
+    root: Path
+    store: Store
+    track: Track
+    budget: Budget
+    data: PreparedData
+    pairs: int
+    official: bool
+    micro_batch: int | None
+    epochs: int
+
+
+def calibrate(calibration: Calibration, reporter: Reporter) -> EvaluationRecord:
+    """Runs what is missing of the calibration and closes it; a closed one on this core and data is a no-op."""
+    evaluation = _find(calibration) or _open(calibration)
+    if evaluation.closed:
+        reporter.note(f"{evaluation.id} is closed: nothing to run")
+        return evaluation
+    store = calibration.store
+    salt = seeds.recall(calibration.root, evaluation.id, evaluation.salt_sha256)
+    work = calibration.root / ".blueberry" / "work" / evaluation.id
+    with (
+        arms.fresh_folder(work / "fresh") as fresh,
+        arms.built(work, {"core": unpatched(calibration.root, None, fresh / "core")}) as built,
+    ):
+        bench = Bench(
+            store=store,
+            evaluation=evaluation.id,
+            track=calibration.track,
+            budget=calibration.budget,
+            data=calibration.data,
+            arms=built,
+            work=work,
+            kept=arms.kept_checkpoints(calibration.root, calibration.track, calibration.budget),
+            micro_batch=calibration.micro_batch,
+            epochs=calibration.epochs,
+            reporter=reporter,
+        )
+        store.bury_orphans(evaluation.id, sandbox.NAME)
+        rehearse(bench)
+        for group in _groups(calibration, evaluation, salt):
+            while specs := _missing(group, store.runs(evaluation.id)):
+                for record in race(bench, specs):
+                    reporter.note(said(record))
+    return close(calibration.root, store, evaluation, salt)
+
+
+def _find(calibration: Calibration) -> EvaluationRecord | None:
+    core_id = arms.track_core_id(calibration.root, calibration.track)
+    wanted = (calibration.track.name, calibration.budget.name, core_id, calibration.data.data_id)
+    for evaluation in reversed(calibration.store.evaluations()):
+        found = (evaluation.track, evaluation.budget, evaluation.core_id, evaluation.data_id)
+        if evaluation.kind == "calibration" and found == wanted and evaluation.max_pairs == calibration.pairs:
+            return evaluation
+    return None
+
+
+def _open(calibration: Calibration) -> EvaluationRecord:
+    salt = seeds.new_salt(calibration.track.name, calibration.budget.name, "", calibration.pairs)
+    record = EvaluationRecord(
+        id=f"core-{calibration.track.name}-{calibration.budget.name}-{seeds.digest(salt)[:10]}",
+        kind="calibration",
+        slug="core",
+        title="the core against itself",
+        patch_sha=None,
+        track=calibration.track.name,
+        budget=calibration.budget.name,
+        metrics=("loss", "speed"),
+        claimed=False,
+        max_pairs=calibration.pairs,
+        confirm_pairs=0,
+        core_id=arms.track_core_id(calibration.root, calibration.track),
+        core_digest=arms.core_digest_of(calibration.root),
+        data_id=calibration.data.data_id,
+        salt_sha256=seeds.digest(salt),
+        official=calibration.official,
+        sandbox=sandbox.NAME,
+        provisional=calibration.official and sandbox.NAME == "none",
+        opened=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+    )
+    seeds.keep(calibration.root, record.id, salt)
+    calibration.store.put_evaluation(record)
+    return record
+
+
+def _groups(calibration: Calibration, evaluation: EvaluationRecord, salt: str) -> Iterator[list[RunSpec]]:
+    """Runs that belong together, in running order: the two arms of a pair, or a single run."""
+
+    def spec(round_: Round, pair: int, seed_pair: int, tokens: int, init_key: int = 0, order: int = 0) -> RunSpec:
+        return RunSpec(
+            arm="core",
+            patch_sha=None,
+            core_id=evaluation.core_id,
+            track=evaluation.track,
+            budget=evaluation.budget,
+            tokens=tokens,
+            seed=seeds.seed(salt, evaluation.track, evaluation.budget, "", "calibrate", seed_pair),
+            round=round_,
+            pair=pair,
+            order=order,
+            attempt=1,
+            data_id=evaluation.data_id,
+            init_key=init_key,
+        )
+
+    tokens = calibration.budget.tokens
+    for pair in range(calibration.pairs):
+        keys = (0, 1) if seeds.core_first(salt, "calibrate", pair) else (1, 0)
+        yield [spec("calibrate", pair, pair, tokens, key, position) for position, key in enumerate(keys)]
+    for pair in range(REPEATS):
+        yield [spec("repeat", pair, 0, tokens)]
+    for pair in range(min(LADDER, calibration.pairs)):
+        yield [spec("ladder", pair, pair, tokens // 2)]
+
+
+def _missing(group: Sequence[RunSpec], runs: Sequence[RunRecord]) -> list[RunSpec]:
+    """What of a group is still to run, with its next attempt; raises MachineError when the core cannot be trained."""
+    missing = []
+    for spec in group:
+        past = [r for r in runs if r.spec.model_copy(update={"attempt": 1}) == spec]
+        if any(record.status == "completed" for record in past):
+            continue
+        if sum(record.status in (*FAILED, "refused") for record in past) >= 2:
+            error = past[-1].error or past[-1].status
+            fix = "mend the core or the machine (`blueberry doctor`), then run the same command again"
+            raise MachineError(spec.stem, f"the core cannot be trained here: {error}", fix)
+        missing.append(spec.model_copy(update={"attempt": len(past) + 1}))
+    return missing

@@ -1,0 +1,77 @@
+"""The memory file that carries a checkpoint from one worker to the next, and the little that the judge reads of it."""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import math
+import os
+import struct
+from dataclasses import dataclass
+
+HEADER_LIMIT = 1_000_000  # bytes of safetensors header that the judge will read
+BYTES_LIMIT = 64 << 30
+SEALS = fcntl.F_SEAL_SEAL | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_WRITE
+
+
+class CheckpointError(Exception):
+    """The file that the worker left is not a safetensors checkpoint."""
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A sealed checkpoint: nobody can change it any more, the judge included."""
+
+    fd: int
+    sha256: str
+    parameters: int
+
+    def close(self) -> None:
+        os.close(self.fd)
+
+
+def create() -> int:
+    """Descriptor of an empty memory file that can be sealed."""
+    return os.memfd_create("checkpoint", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+
+
+def freeze(fd: int) -> None:
+    """No byte of it can change from here on; raises CheckpointError while anybody maps it for writing."""
+    try:
+        if not fcntl.fcntl(fd, fcntl.F_GET_SEALS) & fcntl.F_SEAL_SEAL:
+            fcntl.fcntl(fd, fcntl.F_ADD_SEALS, SEALS)
+    except OSError as error:
+        raise CheckpointError("it is still being written after the run ended") from error
+
+
+def seal(fd: int) -> Checkpoint:
+    """Freezes, hashes and counts. Raises CheckpointError when it is no checkpoint."""
+    freeze(fd)
+    size = os.fstat(fd).st_size
+    if size > BYTES_LIMIT:
+        raise CheckpointError(f"{size} bytes; the limit is {BYTES_LIMIT}")
+    parameters = _count_parameters(fd, size)
+    digest = hashlib.sha256()
+    for offset in range(0, size, 1 << 24):
+        digest.update(os.pread(fd, 1 << 24, offset))
+    return Checkpoint(fd, digest.hexdigest(), parameters)
+
+
+def _count_parameters(fd: int, size: int) -> int:
+    if size < 8:
+        raise CheckpointError("no checkpoint was written")
+    (length,) = struct.unpack("<Q", os.pread(fd, 8, 0))
+    if length > min(HEADER_LIMIT, size - 8):
+        raise CheckpointError(f"a header of {length} bytes")
+    try:
+        header = json.loads(os.pread(fd, length, 8))
+        shapes = [entry["shape"] for name, entry in header.items() if name != "__metadata__"]
+        ends = [entry["data_offsets"][1] for name, entry in header.items() if name != "__metadata__"]
+        count = sum(math.prod(int(extent) for extent in shape) for shape in shapes)
+        complete = max(ends, default=-1) + 8 + length == size
+    except (ValueError, TypeError, KeyError, IndexError, AttributeError, RecursionError) as error:
+        raise CheckpointError("its header is not that of a safetensors file") from error
+    if not complete:
+        raise CheckpointError("its length is not what its header says")
+    return count

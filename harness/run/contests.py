@@ -1,0 +1,180 @@
+"""From a submission's folder to its contests, one for each (track, budget), and from their outcomes to one answer."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from harness.data.prepare import prepare
+from harness.decide.cells import Cell, overall_verdict
+from harness.errors import Fault, SubmissionError, UsageError
+from harness.records.record import Metric, RunRecord
+from harness.records.store import Store
+from harness.rules import RULES
+from harness.run.arms import fresh_folder
+from harness.run.evaluate import Contest, Outcome, outcome_of
+from harness.submission.manifest import Manifest, load_manifest
+from harness.submission.patch import apply, check, unpatched
+from harness.submission.root import find_folder
+from harness.tracks import Budget, Track, budget_named, track_named
+
+
+@dataclass(frozen=True)
+class Options:
+    """What a person may choose for a run. Hyperparameters are not among them: a hyperparameter is a patch."""
+
+    track: str | None = None
+    budget: str | None = None
+    pairs: int | None = None
+    data: str | None = None
+    micro_batch: int | None = None  # None: fitted to the memory
+    epochs: int = 1
+    official: bool = False
+
+
+@dataclass(frozen=True)
+class ChosenCell:
+    """One (track, budget) of a submission, and what is claimed there."""
+
+    track: Track
+    budget: Budget
+    metrics: tuple[Metric, ...]
+    claimed: bool
+
+
+def chosen_cells(manifest: Manifest, options: Options) -> list[ChosenCell]:
+    """The manifest's cells, cheapest budget first; or the one that the options name."""
+    if options.track or options.budget:
+        return [_named_cell(manifest, options)]
+    pairs = {(claim.track, claim.budget) for claim in manifest.claims}
+    cells = [_claimed_cell(manifest, track, budget) for track, budget in pairs]
+    return sorted(cells, key=lambda cell: (cell.budget.tokens, cell.track.name))
+
+
+def _claimed_cell(manifest: Manifest, track: str, budget: str) -> ChosenCell:
+    metrics: list[Metric] = [c.metric for c in manifest.claims if (c.track, c.budget) == (track, budget)]
+    return ChosenCell(track_named(track), budget_named(budget), tuple(sorted(set(metrics))), claimed=True)
+
+
+def _named_cell(manifest: Manifest, options: Options) -> ChosenCell:
+    first = manifest.claims[0]
+    cell = _claimed_cell(manifest, options.track or first.track, options.budget or first.budget)
+    if cell.metrics:
+        return cell
+    if options.official:
+        where = f"--track {cell.track.name} --budget {cell.budget.name}"
+        raise UsageError(where, "is not a cell that the manifest claims", "add it to [[claims]], or leave --official")
+    return ChosenCell(cell.track, cell.budget, ("loss",), claimed=False)
+
+
+@contextlib.contextmanager
+def contests(root: Path, slug: str, options: Options, progress: Callable[[str], None]) -> Iterator[list[Contest]]:
+    """Checks the submission, applies its patch to a fresh copy of the core and prepares the data of every cell."""
+    folder = find_folder(root, slug)
+    checked = check(root, folder)
+    if not checked.ok:
+        raise SubmissionError(*checked.faults)
+    manifest = load_manifest(folder)
+    store = Store(root / ("leaderboard" if options.official else ".blueberry"))
+    cells = chosen_cells(manifest, options)
+    with fresh_folder(root / ".blueberry" / "work" / f"{folder.name}-{store.folder.name}") as fresh:
+        patched = apply(root, folder, fresh / "patched")
+        base = unpatched(root, folder, fresh / "base")  # the core, and the patches that this one builds on
+        yield [
+            Contest(
+                root=root,
+                store=store,
+                slug=folder.name,
+                manifest=manifest,
+                patched=patched,
+                base=base,
+                track=cell.track,
+                budget=cell.budget,
+                metrics=cell.metrics,
+                claimed=cell.claimed,
+                claimed_cells=len(manifest.claims) if cell.claimed else 1,
+                data=prepare(cell.track, options.data, progress),
+                official=options.official,
+                max_pairs=options.pairs or cell.budget.max_pairs,
+                micro_batch=options.micro_batch,
+                epochs=options.epochs,
+            )
+            for cell in cells
+        ]
+
+
+def outcomes_on_file(root: Path, slug: str) -> tuple[str | None, list[Outcome]]:
+    """The patch's digest, and every evaluation of this very patch, official and local, decided again from its files."""
+    sha = check(root, find_folder(root, slug)).patch_sha
+    found = []
+    for store in (Store(root / "leaderboard"), Store(root / ".blueberry")):
+        evaluations = [e for e in store.evaluations() if e.slug == slug and e.patch_sha == sha]
+        found += [outcome_of(store, evaluation) for evaluation in evaluations]
+    return sha, found
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What `run` and `verdict` say of a submission."""
+
+    slug: str
+    patch_sha: str | None
+    outcomes: tuple[Outcome, ...]
+
+    @property
+    def cells(self) -> tuple[Cell, ...]:
+        return tuple(cell for outcome in self.outcomes for cell in outcome.cells)
+
+    @property
+    def verdict(self) -> str:
+        return overall_verdict(self.cells)
+
+    @property
+    def confirmed(self) -> bool | None:
+        return {"CONFIRMED": True, "REVOKED": False}.get(self.verdict)
+
+    @property
+    def faults(self) -> tuple[Fault, ...]:
+        """What the submission itself did wrong in a run: refused by an audit, or failed twice."""
+        return tuple(
+            _fault(outcome, cell) for outcome in self.outcomes for cell in outcome.cells if cell.verdict == "INVALID"
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        runs = [f"{o.evaluation.id}/{run.spec.stem}.json" for o in self.outcomes for run in o.runs]
+        return {
+            "ok": not self.faults,
+            "slug": self.slug,
+            "patch_sha": self.patch_sha,
+            "verdict": self.verdict,
+            "confirmed": self.confirmed,
+            "cells": [cell.to_json() for cell in self.cells],
+            "runs": runs,
+            "faults": [fault.to_json() for fault in self.faults],
+        }
+
+
+def _fault(outcome: Outcome, cell: Cell) -> Fault:
+    guilty = _guilty_run(outcome.runs)
+    if guilty is None:
+        fix = "see the reason; an evaluation that was invalidated is not run again"
+        return Fault("invalidated", outcome.evaluation.id, cell.reason, fix)
+    rule = RULES[_rule_of(guilty)]
+    where = f"{guilty.spec.track} {guilty.spec.budget}, {guilty.spec.round} pair {guilty.spec.pair + 1}"
+    return Fault(rule.id, where, guilty.error or cell.reason, rule.fix)
+
+
+def _guilty_run(runs: Sequence[RunRecord]) -> RunRecord | None:
+    bad = [run for run in runs if run.spec.arm != "core" and run.status in ("refused", "crashed", "timed_out")]
+    return bad[-1] if bad else None
+
+
+def _rule_of(run: RunRecord) -> str:
+    """The rule that a failed run broke: the failed audit's, or the way in which it stopped."""
+    if run.status == "refused":
+        broken = next(audit.id for audit in run.audits if not audit.ok)
+        return broken if broken in RULES else "audit-causality"
+    return run.status.replace("_", "-")

@@ -1,0 +1,291 @@
+"""Pairs until a verdict: opens an evaluation, runs what is missing, decides after every pair, confirms, closes.
+
+Everything that is known is in files, so starting again after any interruption resumes at the first missing run, and a
+closed evaluation is a no-op.
+"""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from harness.data.prepare import PreparedData
+from harness.decide import bank, cells
+from harness.decide.decision import exchange_rate
+from harness.decide.explain import explain
+from harness.errors import MachineError
+from harness.records import ledger
+from harness.records.record import EvaluationRecord, Metric, Round, RunRecord, RunSpec
+from harness.records.store import Store
+from harness.run import arms, host, sandbox, seeds
+from harness.run.race import Bench, Reporter, race, rehearse
+from harness.submission.manifest import Manifest
+from harness.submission.patch import PatchedCore
+from harness.tracks import Budget, Track
+
+ATTEMPTS = 2  # a crash, a time-out or a divergence is tried once more; then it is the arm's own
+FAILED = ("crashed", "timed_out", "diverged")
+MACHINE_FAULTS = 5  # killed or lost runs of one pair and arm before a person has to look
+
+
+@dataclass(frozen=True)
+class Contest:
+    """A submission at one track and budget."""
+
+    root: Path
+    store: Store
+    slug: str
+    manifest: Manifest
+    patched: PatchedCore
+    base: PatchedCore  # what the submission races
+    track: Track
+    budget: Budget
+    metrics: tuple[Metric, ...]
+    claimed: bool  # False: a cell that the manifest does not claim
+    claimed_cells: int  # k
+    data: PreparedData
+    official: bool
+    max_pairs: int
+    micro_batch: int | None
+    epochs: int
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """An evaluation as it stands: its file, its runs and what they decide."""
+
+    evaluation: EvaluationRecord
+    runs: tuple[RunRecord, ...]
+    cells: tuple[cells.Cell, ...]
+
+
+def outcome_of(store: Store, evaluation: EvaluationRecord) -> Outcome:
+    """Decides again from the files alone."""
+    runs = tuple(store.runs(evaluation.id))
+    decided = tuple(cells.judge_cell(evaluation, runs, metric) for metric in evaluation.metrics)
+    return Outcome(evaluation, runs, decided)
+
+
+def evaluate(contest: Contest, reporter: Reporter) -> Outcome:
+    """Runs pairs until every claim of the cell has a verdict and every acceptance is confirmed or revoked."""
+    evaluation = find(contest) or _open(contest)
+    if evaluation.closed:
+        reporter.note(f"{evaluation.id} is closed: nothing to run")
+        return outcome_of(contest.store, evaluation)
+    salt = seeds.recall(contest.root, evaluation.id, evaluation.salt_sha256)
+    work = contest.root / ".blueberry" / "work" / evaluation.id
+    with arms.built(work, {contest.slug: contest.patched, "core": contest.base}) as built:
+        bench = Bench(
+            store=contest.store,
+            evaluation=evaluation.id,
+            track=contest.track,
+            budget=contest.budget,
+            data=contest.data,
+            arms=built,
+            work=work,
+            kept=arms.kept_checkpoints(contest.root, contest.track, contest.budget),
+            micro_batch=contest.micro_batch,
+            epochs=contest.epochs,
+            reporter=reporter,
+        )
+        for record in contest.store.bury_orphans(evaluation.id, sandbox.NAME):
+            reporter.note(f"{record.spec.stem} had been started and was cut off; it runs again")
+        rehearse(bench)
+        decided = _run_until_decided(bench, evaluation, salt)
+    return outcome_of(contest.store, close(contest.root, contest.store, decided.evaluation, salt))
+
+
+def find(contest: Contest) -> EvaluationRecord | None:
+    """This very contest, open or closed, if it was begun before."""
+    for evaluation in reversed(contest.store.evaluations()):
+        same = (
+            evaluation.slug == contest.slug
+            and evaluation.patch_sha == contest.patched.patch_sha
+            and evaluation.track == contest.track.name
+            and evaluation.budget == contest.budget.name
+            and evaluation.core_id == arms.track_core_id(contest.root, contest.track)
+            and evaluation.data_id == contest.data.data_id
+            and evaluation.metrics == contest.metrics
+            and evaluation.invalidated is None
+        )
+        if same:
+            return evaluation
+    return None
+
+
+def known_evaluations(root: Path, track: str) -> list[tuple[EvaluationRecord, tuple[RunRecord, ...]]]:
+    """Closed evaluations of a track, official and local: what the noise bank is made of."""
+    found = []
+    for store in (Store(root / "leaderboard"), Store(root / ".blueberry")):
+        for evaluation in store.evaluations():
+            if evaluation.track == track and evaluation.closed:
+                found.append((evaluation, tuple(store.runs(evaluation.id))))
+    return found
+
+
+def _earlier_tries(contest: Contest) -> int:
+    """Closed evaluations of the same idea in this cell: the same slug, or one that the manifest supersedes."""
+    idea = {contest.slug, *([contest.manifest.supersedes] if contest.manifest.supersedes else [])}
+    core_id = arms.track_core_id(contest.root, contest.track)
+    return sum(
+        1
+        for evaluation in contest.store.evaluations()
+        if evaluation.slug in idea
+        and evaluation.closed
+        and (evaluation.track, evaluation.budget) == (contest.track.name, contest.budget.name)
+        and evaluation.core_id == core_id  # a rebase that a promotion forces is no re-submission
+        and evaluation.patch_sha != contest.patched.patch_sha
+    )
+
+
+def _open(contest: Contest) -> EvaluationRecord:
+    """Freezes every number that the verdict will depend on, before any seed is drawn."""
+    known = known_evaluations(contest.root, contest.track.name)
+    banks = bank.banks_for(known, contest.track.name, contest.budget.name, host.precision(), host.describe().host_class)
+    if "speed" in contest.metrics:
+        exchange_rate(banks.kappa, f"{contest.track.name} at {contest.budget.name}")  # refused before anything is spent
+    pairs = 2 * contest.max_pairs + contest.budget.confirm_pairs
+    salt = seeds.new_salt(contest.track.name, contest.budget.name, contest.patched.patch_sha or "", pairs)
+    record = _promise(contest, banks, seeds.digest(salt))
+    seeds.keep(contest.root, record.id, salt)
+    contest.store.put_evaluation(record)
+    return record
+
+
+def _promise(contest: Contest, banks: bank.Banks, salt_sha256: str) -> EvaluationRecord:
+    return EvaluationRecord(
+        id=f"{contest.slug}-{contest.track.name}-{contest.budget.name}-{salt_sha256[:10]}",
+        slug=contest.slug,
+        title=contest.manifest.title,
+        authors=tuple(author.name for author in contest.manifest.authors),
+        patch_sha=contest.patched.patch_sha,
+        added=contest.patched.added,
+        removed=contest.patched.removed,
+        supersedes=contest.manifest.supersedes,
+        track=contest.track.name,
+        budget=contest.budget.name,
+        metrics=contest.metrics,
+        claimed=contest.claimed,
+        k=contest.claimed_cells,
+        alpha=0.02 / 2 ** _earlier_tries(contest),
+        max_pairs=contest.max_pairs,
+        confirm_pairs=contest.budget.confirm_pairs,
+        s0=banks.loss.s0,
+        s0_time=banks.time.s0,
+        d0=banks.loss.d0,
+        d0_time=banks.time.d0,
+        bank=banks.source,
+        kappa=banks.kappa,
+        core_id=arms.track_core_id(contest.root, contest.track),
+        core_digest=arms.core_digest_of(contest.root),
+        data_id=contest.data.data_id,
+        salt_sha256=salt_sha256,
+        official=contest.official,
+        sandbox=sandbox.NAME,
+        provisional=contest.official and sandbox.NAME == "none",
+        opened=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+    )
+
+
+def _run_until_decided(bench: Bench, evaluation: EvaluationRecord, salt: str) -> Outcome:
+    while True:
+        outcome = outcome_of(bench.store, evaluation)
+        verdicts = {cell.verdict for cell in outcome.cells}
+        accepted = any(verdict.startswith("ACCEPT") for verdict in verdicts)
+        if "INVALID" in verdicts or ("CONTINUE" not in verdicts and not accepted):
+            return outcome
+        round_: Round = "decide" if "CONTINUE" in verdicts else "confirm"
+        limit = 2 * evaluation.max_pairs if round_ == "decide" else evaluation.confirm_pairs
+        specs = next_runs(bench, evaluation, outcome.runs, salt, round_, limit)
+        if not specs:
+            return outcome
+        for record in race(bench, specs):
+            bench.reporter.note(said(record))
+        outcome = outcome_of(bench.store, evaluation)
+        for cell in outcome.cells:
+            bench.reporter.note("    " + explain(cell))
+
+
+def next_runs(
+    bench: Bench, evaluation: EvaluationRecord, runs: Sequence[RunRecord], salt: str, round_: Round, pairs: int
+) -> list[RunSpec]:
+    """The missing arms of the first unfinished pair, in running order; empty when the round is complete."""
+    for pair in range(pairs):
+        order: tuple[str, ...] = ("core", evaluation.slug)
+        if not seeds.core_first(salt, round_, pair):
+            order = (evaluation.slug, "core")
+        specs = []
+        for position, arm in enumerate(order):
+            past = [r for r in runs if (r.spec.round, r.spec.pair, r.spec.arm) == (round_, pair, arm)]
+            if not _settled(arm, past):
+                specs.append(_spec(bench, evaluation, salt, round_, pair, arm, position, len(past) + 1))
+        if specs:
+            return specs
+    return []
+
+
+def _settled(arm: str, past: Sequence[RunRecord]) -> bool:
+    """Nothing more to run for this arm of this pair. Raises MachineError when the core itself cannot be trained."""
+    statuses = [record.status for record in past]
+    if "completed" in statuses or "refused" in statuses:
+        return True
+    machine = sum(status in ("killed", "infrastructure") for status in statuses)
+    exhausted = sum(status in FAILED for status in statuses) >= ATTEMPTS
+    if machine >= MACHINE_FAULTS or (exhausted and arm == "core"):
+        error = past[-1].error or past[-1].status
+        fix = "see `blueberry doctor`; then run the same command again"
+        raise MachineError(f"pair {past[-1].spec.pair}, {arm}", f"cannot be trained here: {error}", fix)
+    return exhausted
+
+
+def _spec(
+    bench: Bench,
+    evaluation: EvaluationRecord,
+    salt: str,
+    round_: Literal["decide", "confirm", "calibrate", "repeat", "ladder"],
+    pair: int,
+    arm: str,
+    position: int,
+    attempt: int,
+) -> RunSpec:
+    return RunSpec(
+        arm=arm,
+        patch_sha=None if arm == "core" else evaluation.patch_sha,
+        core_id=evaluation.core_id,
+        track=evaluation.track,
+        budget=evaluation.budget,
+        tokens=bench.budget.tokens,
+        seed=seeds.seed(salt, evaluation.track, evaluation.budget, evaluation.patch_sha or "", round_, pair),
+        round=round_,
+        pair=pair,
+        order=position,
+        attempt=attempt,
+        data_id=evaluation.data_id,
+    )
+
+
+def said(record: RunRecord) -> str:
+    """One line about a finished run."""
+    spec = record.spec
+    head = f"{spec.round} pair {spec.pair + 1} {spec.arm}: {record.status}"
+    if record.loss is None:
+        return f"{head}: {record.error}"
+    return f"{head}, loss {record.loss:.4f}, trained in {record.train_seconds:.1f} s"
+
+
+def close(root: Path, store: Store, evaluation: EvaluationRecord, salt: str) -> EvaluationRecord:
+    """Publishes the salt and the digests, and chains the evaluation into the ledger."""
+    closed = evaluation.model_copy(
+        update={
+            "closed": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+            "salt": salt,
+            "runs": store.run_digests(evaluation.id),
+        }
+    )
+    store.put_evaluation(closed)
+    ledger.append(store, closed.id)
+    seeds.forget(root, closed.id)
+    return closed

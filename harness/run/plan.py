@@ -1,0 +1,91 @@
+"""What an evaluation will cost and what it can see, before anything is spent. Reads files, runs nothing."""
+
+from __future__ import annotations
+
+import datetime
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from harness.decide import bank, power
+from harness.records.record import EvaluationRecord, Metric, RunRecord
+from harness.run import host
+from harness.run.evaluate import known_evaluations
+from harness.tracks import Budget, Track
+
+Known = Sequence[tuple[EvaluationRecord, tuple[RunRecord, ...]]]
+
+
+@dataclass(frozen=True)
+class CellPlan:
+    """One claim. Gains are in nats for a loss, in ln(time ratio) for a speed."""
+
+    track: str
+    budget: str
+    metric: Metric
+    max_pairs: int
+    confirm_pairs: int
+    sigma: float | None  # sd of a pair's difference that is reckoned with; None without a bank
+    bank: str
+    least_detectable: float | None  # found with a chance of 80 %
+    pairs_without_gain: float | None  # expected
+    pairs_with_gain: float | None  # expected, at twice the least detectable gain
+    seconds_per_pair: float | None  # None where this host class has no closed evaluation of this cell
+    cost_at_most: float | None  # for the largest number of pairs, confirmation included
+    peak_memory_bytes: int | None
+
+    @property
+    def seconds_at_most(self) -> float | None:
+        return None if self.seconds_per_pair is None else self.seconds_per_pair * (self.max_pairs + self.confirm_pairs)
+
+
+def plan_cell(
+    root: Path, track: Track, budget: Budget, metric: Metric, k: int, max_pairs: int, price_per_hour: float | None
+) -> CellPlan:
+    """Expectations from the noise bank and from what closed evaluations took on this host class."""
+    known = known_evaluations(root, track.name)
+    host_class = host.describe().host_class
+    banks = bank.banks_for(known, track.name, budget.name, host.precision(), host_class)
+    source = banks.loss if metric == "loss" else banks.time
+    sigma, d0 = source.s0, source.d0
+    seconds = _seconds_per_pair(known, budget, host_class)
+    most = max_pairs + budget.confirm_pairs
+    least = power.least_detectable(sigma, max_pairs, k, d0=d0) if sigma else None
+    return CellPlan(
+        track=track.name,
+        budget=budget.name,
+        metric=metric,
+        max_pairs=max_pairs,
+        confirm_pairs=budget.confirm_pairs,
+        sigma=sigma,
+        bank=banks.source,
+        least_detectable=least,
+        pairs_without_gain=power.expected_pairs(0.0, sigma, max_pairs, k, d0=d0) if sigma else None,
+        pairs_with_gain=power.expected_pairs(2 * least, sigma, max_pairs, k, d0=d0) if sigma and least else None,
+        seconds_per_pair=seconds,
+        cost_at_most=price_per_hour * seconds * most / 3600 if price_per_hour and seconds else None,
+        peak_memory_bytes=_peak_memory(known, budget),
+    )
+
+
+def _seconds_per_pair(known: Known, budget: Budget, host_class: str) -> float | None:
+    """Twice the median wall time of a run, start-up, scoring and audit included, over closed evaluations."""
+    per_run = []
+    for evaluation, runs in known:
+        here = runs and all(run.host and run.host.host_class == host_class for run in runs)
+        if evaluation.budget == budget.name and evaluation.closed and here:
+            opened = datetime.datetime.fromisoformat(evaluation.opened)
+            closed = datetime.datetime.fromisoformat(evaluation.closed)
+            per_run.append((closed - opened).total_seconds() / len(runs))
+    return 2 * statistics.median(per_run) if per_run else None
+
+
+def _peak_memory(known: Known, budget: Budget) -> int | None:
+    peaks = [
+        run.model.peak_memory_bytes
+        for evaluation, runs in known
+        for run in runs
+        if evaluation.budget == budget.name and run.model
+    ]
+    return max(peaks) if peaks else None

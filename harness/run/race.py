@@ -1,0 +1,219 @@
+"""Runs the arms of one pair and writes one run file for each that was started, whatever happened to it.
+
+The arms are trained one after the other, since their times are compared. Scoring and auditing are not timed, so both
+arms go side by side there: a verdict costs less, and the processes stay as fresh and as separate.
+"""
+
+from __future__ import annotations
+
+import datetime
+import os
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from harness.audit import scores as committed
+from harness.data.prepare import PreparedData
+from harness.data.stream import TokenStream, held_out_rows
+from harness.records.record import AuditResult, Metrics, RunRecord, RunSpec, Status
+from harness.records.store import Store
+from harness.run import host, judge, sandbox
+from harness.tracks import Budget, Track
+
+
+class Reporter(Protocol):
+    """Where progress goes: a live bar on a terminal, plain lines elsewhere."""
+
+    def note(self, text: str) -> None:
+        """One thing that happened, one line."""
+
+    def stage(self, spec: RunSpec, stage: str) -> None:
+        """A stage of a run begins."""
+
+    def tick(self, spec: RunSpec, tokens: int, loss: float | None, seconds: float) -> None:
+        """Training goes on."""
+
+
+@dataclass(frozen=True)
+class Bench:
+    """What stays the same for every run of one evaluation."""
+
+    store: Store
+    evaluation: str  # id
+    track: Track
+    budget: Budget
+    data: PreparedData
+    arms: Mapping[str, judge.Arm]  # by the arm's name
+    work: Path  # scratch of this evaluation
+    kept: Path  # where the last completed checkpoint of each arm stays
+    micro_batch: int | None
+    epochs: int
+    reporter: Reporter
+
+    def held_out(self, spec: RunSpec) -> NDArray[np.uint16]:
+        """(R, T + 1). Decisions are made on validation, confirmations on test."""
+        split = "test" if spec.round == "confirm" else "validation"
+        return held_out_rows(self.data, split, self.track.row_tokens, self.track.scored_tokens(self.budget))
+
+
+@dataclass
+class _Run:
+    """A started run while it goes through its stages."""
+
+    spec: RunSpec
+    started: str
+    trained: judge.Trained | None = None
+    scored: judge.Scored | None = None
+    audits: tuple[AuditResult, ...] = ()
+    failure: judge.StageError | None = None
+
+    @property
+    def alive(self) -> bool:
+        return self.failure is None
+
+
+def race(bench: Bench, specs: Sequence[RunSpec]) -> list[RunRecord]:
+    """Runs one arm or both arms of a pair, in the order given. A failure of the first spares the second."""
+    runs: list[_Run] = []
+    try:
+        for spec in specs:
+            run = _train(bench, spec)
+            runs.append(run)
+            if not run.alive:
+                break
+        _side_by_side(runs, lambda run, threads: _score(bench, run, threads))
+        reference = {run.spec.arm + str(run.spec.init_key): run.scored for run in runs if run.scored}
+        _side_by_side(runs, lambda run, threads: _audit(bench, run, reference, threads))
+        return [_finish(bench, run) for run in runs]
+    finally:
+        for run in runs:
+            if run.trained is not None:
+                run.trained.checkpoint.close()
+
+
+def rehearse(bench: Bench) -> None:
+    """Warms this machine up for every arm once, before anything is timed."""
+    for arm in bench.arms.values():
+        judge.rehearse(arm, bench.track)
+
+
+def _train(bench: Bench, spec: RunSpec) -> _Run:
+    run = _Run(spec, datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"))
+    bench.store.begin(bench.evaluation, spec)
+    bench.reporter.stage(spec, "train")
+    stream = TokenStream(bench.data, spec.seed, spec.tokens, bench.track.row_tokens, bench.epochs)
+
+    def tick(tokens: int, loss: float | None, seconds: float) -> None:
+        bench.reporter.tick(spec, tokens, loss, seconds)
+
+    try:
+        run.trained = judge.train(bench.arms[spec.arm], spec, bench.track, stream, bench.micro_batch, tick)
+    except judge.StageError as failure:
+        run.failure = failure
+    return run
+
+
+def _side_by_side(runs: Sequence[_Run], stage: Callable[[_Run, int], None]) -> None:
+    """One stage for all runs that are still alive, at the same time, the processors shared between them."""
+    alive = [run for run in runs if run.alive]
+    threads = max(1, host.threads() // max(1, len(alive)))
+
+    def guarded(run: _Run) -> None:
+        try:
+            stage(run, threads)
+        except judge.StageError as failure:
+            run.failure = failure
+
+    with ThreadPoolExecutor(max_workers=2) as pool:
+        list(pool.map(guarded, alive))
+
+
+def _score(bench: Bench, run: _Run, threads: int) -> None:
+    assert run.trained is not None
+    bench.reporter.stage(run.spec, "score")
+    rows = bench.held_out(run.spec)
+    run.scored = judge.score(bench.arms[run.spec.arm], bench.track, run.trained.checkpoint.fd, rows, threads)
+    highest = committed.highest_score(run.scored.log_probabilities)
+    run.audits = (highest,)
+    if not highest.ok:
+        raise judge.StageError("refused", "audit-score: a log-probability above zero")
+
+
+def _audit(bench: Bench, run: _Run, scored: Mapping[str, judge.Scored], threads: int) -> None:
+    """Looks where this run beats the other arm of its pair, which for a repeated run was scored earlier."""
+    assert run.trained is not None and run.scored is not None
+    bench.reporter.stage(run.spec, "audit")
+    others = [value.log_probabilities for key, value in scored.items() if key != run.spec.arm + str(run.spec.init_key)]
+    reference = others[0] if others else _earlier_reference(bench, run.spec)
+    arm, rows = bench.arms[run.spec.arm], bench.held_out(run.spec)
+    fd, cuts = run.trained.checkpoint.fd, bench.budget.audit_cuts
+    run.audits += judge.audit(arm, bench.track, fd, rows, run.scored, reference, cuts, threads)
+    broken = [audit for audit in run.audits if not audit.ok]
+    if broken:
+        first = broken[0]
+        text = f"{first.id}: {first.value:.4g} where at most {first.limit:.4g} is allowed"
+        raise judge.StageError("refused", text)
+
+
+def _reference_path(bench: Bench, spec: RunSpec) -> Path:
+    return bench.work / "reference" / f"{spec.round}-{spec.pair:02d}.npy"
+
+
+def _earlier_reference(bench: Bench, spec: RunSpec) -> NDArray[np.float32] | None:
+    path = _reference_path(bench, spec)
+    return np.load(path) if path.exists() else None
+
+
+def _finish(bench: Bench, run: _Run) -> RunRecord:
+    """The run file; for a completed run also its checkpoint, and the core's scores as the pair's reference."""
+    record = _record(bench, run)
+    if record.status == "completed":
+        assert run.trained is not None and run.scored is not None
+        _keep_checkpoint(bench, run.spec, run.trained.checkpoint.fd)
+        if run.spec.arm == "core":
+            path = _reference_path(bench, run.spec)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            np.save(path, run.scored.log_probabilities)
+    bench.store.put_run(record)
+    return record
+
+
+def _record(bench: Bench, run: _Run) -> RunRecord:
+    status: Status = run.failure.status if run.failure else "completed"
+    loss, metrics = None, Metrics()
+    if run.scored is not None and status == "completed":
+        loss = committed.mean_loss(run.scored.log_probabilities)
+        metrics = committed.metrics(loss, run.scored.hits)
+    trained = run.trained
+    return RunRecord(
+        evaluation=bench.evaluation,
+        spec=run.spec,
+        status=status,
+        loss=loss,
+        metrics=metrics,
+        tokens_served=trained.tokens_served if trained else 0,
+        train_seconds=round(trained.seconds, 4) if trained else None,
+        curve=trained.curve if trained else (),
+        model=trained.model if trained else None,
+        audits=run.audits,
+        checkpoint_sha256=trained.checkpoint.sha256 if trained else None,
+        sandbox=sandbox.NAME,
+        host=trained.host if trained else host.describe(),
+        started=run.started,
+        error=run.failure.error if run.failure else None,
+    )
+
+
+def _keep_checkpoint(bench: Bench, spec: RunSpec, fd: int) -> None:
+    """Copies the memory file beside its final name and moves it there, so that a reader never sees half of it."""
+    bench.kept.mkdir(parents=True, exist_ok=True)
+    path = bench.kept / f"{spec.arm}.safetensors"
+    with open(f"/proc/self/fd/{fd}", "rb") as source, open(path.with_suffix(".part"), "wb") as target:
+        shutil.copyfileobj(source, target, 1 << 24)
+    os.replace(path.with_suffix(".part"), path)

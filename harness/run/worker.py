@@ -1,0 +1,172 @@
+"""The untrusted side of one stage of one run. Imports the arm's copy of model_core and does what the judge asks.
+
+Runs as `python -I worker.py IN OUT CHECKPOINT PARENT`: two pipes, the descriptor of the checkpoint's memory file and
+the judge's process id. The folder that holds this file also holds `wire.py` and the arm's `model_core/`, and nothing
+else of the project. Whatever happens here is the submission's word; the judge checks what it can and believes nothing
+else.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import importlib
+import os
+import signal
+import sys
+import traceback
+from pathlib import Path
+from typing import Any
+
+FOLDER = Path(__file__).resolve().parent
+PR_SET_PDEATHSIG = 1
+CURVE_POINTS = 64
+
+
+def die_with(parent: int) -> None:
+    """The kernel kills this process when the judge ends, however the judge ends."""
+    ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    if os.getppid() != parent:  # the judge was gone before the call above
+        os._exit(1)
+
+
+class Stream:
+    """The only source of training tokens: each `take` is a request to the judge's meter."""
+
+    def __init__(self, channel: Any, torch: Any, budget_tokens: int) -> None:
+        self._channel = channel
+        self._torch = torch
+        self._interval = max(1, budget_tokens // CURVE_POINTS)
+        self._due = self._interval
+        self._losses: list[Any] = []
+        self._points: list[list[float]] = []
+
+    def take(self, rows: int, tokens: int) -> Any:
+        """The next (rows, tokens + 1) tokens as int64, or None when fewer than rows * tokens are left."""
+        self._channel.send({"kind": "take", "rows": rows, "tokens": tokens, "points": self._points})
+        self._points = []
+        answer = self._channel.receive()
+        if answer["kind"] == "end":
+            return None
+        raw = self._channel.payload(answer, rows * (tokens + 1) * 2)
+        ids = self._torch.frombuffer(bytearray(raw), dtype=self._torch.uint16)
+        return ids.view(rows, tokens + 1).to(self._torch.int64)
+
+    def report(self, tokens_seen: int, loss: Any) -> None:
+        """One update's mean loss. Averaged over a 64th of the budget, so that the device is waited for 64 times only
+        and both arms of a pair report at the same places."""
+        self._losses.append(loss)
+        if tokens_seen >= self._due:
+            mean = float(sum(self._losses)) / len(self._losses)
+            self._points.append([tokens_seen, mean if abs(mean) < 1e30 else 1e30])
+            self._losses = []
+            self._due = (tokens_seen // self._interval + 1) * self._interval
+
+
+def import_core(job: dict[str, Any]) -> tuple[Any, Any, Any]:
+    """(torch, the recipe module, the train module), from the arm's own copy."""
+    sys.path.insert(0, str(FOLDER))
+    torch = importlib.import_module("torch")
+    torch.set_num_threads(job["threads"])
+    recipe = importlib.import_module(f"model_core.{job['module']}")
+    train = importlib.import_module("model_core.train")
+    for module in (recipe, train):
+        assert Path(module.__file__ or "").parent == FOLDER / "model_core", f"{module.__file__} is not this arm's core"
+    return torch, recipe, train
+
+
+def device_of(torch: Any) -> Any:
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def peak_memory_bytes(torch: Any) -> int:
+    if torch.cuda.is_available():
+        return int(torch.cuda.max_memory_allocated())
+    import resource
+
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def train(channel: Any, job: dict[str, Any], checkpoint: str) -> None:
+    torch, recipe, core = import_core(job)
+    device = device_of(torch)
+    model = core.build(getattr(recipe, job["model"]), recipe.PRESETS[job["preset"]], job["seed"], device)
+    trainer = core.Trainer(model, job["budget_tokens"], precision="auto", micro_batch=job["micro_batch"])
+    trainer.warm_up()
+    name = torch.cuda.get_device_name() if device.type == "cuda" else "cpu"
+    channel.send({"kind": "ready", "accelerator": name, **trainer.facts()})
+    trainer.train(Stream(channel, torch, job["budget_tokens"]))
+    from safetensors.torch import save
+
+    state = {key: value.detach().to("cpu").contiguous() for key, value in trainer.state().items()}
+    Path(checkpoint).write_bytes(save(state))  # save_file would rename a file of its own over the name
+    channel.send({"kind": "done", "peak_memory_bytes": peak_memory_bytes(torch), **trainer.facts()})
+
+
+def load_predictor(job: dict[str, Any], checkpoint: str) -> tuple[Any, Any, Any]:
+    torch, recipe, core = import_core(job)
+    from safetensors.torch import load_file
+
+    device = device_of(torch)
+    model = core.build(getattr(recipe, job["model"]), recipe.PRESETS[job["preset"]], 0, device)
+    model.load_state_dict(load_file(checkpoint))
+    return torch, device, core.predictor(model, "auto")
+
+
+def receive_ids(channel: Any, torch: Any, header: dict[str, Any], device: Any) -> Any:
+    """A (rows, tokens) batch of int64 ids."""
+    rows, tokens = header["rows"], header["tokens"]
+    raw = channel.payload(header, rows * tokens * 2)
+    return torch.frombuffer(bytearray(raw), dtype=torch.uint16).view(rows, tokens).to(device, torch.int64)
+
+
+def score(channel: Any, job: dict[str, Any], checkpoint: str) -> None:
+    """For each batch of rows of T + 1 tokens: T log-probabilities (float32) a row, then T hits (uint8) a row."""
+    torch, device, predict = load_predictor(job, checkpoint)
+    channel.send({"kind": "ready"})
+    while (header := channel.receive())["kind"] == "rows":
+        ids = receive_ids(channel, torch, header, device)  # (B, T + 1)
+        targets = ids[:, 1:].unsqueeze(-1)  # (B, T, 1)
+        logits = predict(ids[:, :-1]).float()  # (B, T, V)
+        log_probability = logits.gather(-1, targets).squeeze(-1) - logits.logsumexp(-1)  # (B, T)
+        hits = logits.argmax(-1) == targets.squeeze(-1)
+        raw = log_probability.float().cpu().numpy().astype("<f4").tobytes()
+        channel.send({"kind": "scores"}, raw + hits.to(torch.uint8).cpu().numpy().tobytes())
+
+
+def audit(channel: Any, job: dict[str, Any], checkpoint: str) -> None:
+    """For each batch of rows of T tokens and their cuts: the whole row of logits (float32) at each cut."""
+    torch, device, predict = load_predictor(job, checkpoint)
+    channel.send({"kind": "ready"})
+    while (header := channel.receive())["kind"] == "rows":
+        ids = receive_ids(channel, torch, header, device)  # (B, T)
+        logits = predict(ids)  # (B, T, V)
+        cuts = torch.tensor(header["cuts"], device=device)
+        rows = logits[torch.arange(len(cuts), device=device), cuts].float()  # (B, V)
+        channel.send({"kind": "logits"}, rows.cpu().numpy().astype("<f4").tobytes())
+
+
+def what_went_wrong(error: BaseException) -> str:
+    """The error and the innermost line of model_core that it passed through; no traceback."""
+    frames = [f for f in traceback.extract_tb(error.__traceback__) if f"{os.sep}model_core{os.sep}" in f.filename]
+    place = f" at model_core/{Path(frames[-1].filename).name}:{frames[-1].lineno}" if frames else ""
+    return f"{type(error).__name__}: {str(error)[:500]}{place}"
+
+
+def main() -> int:
+    read_fd, write_fd, checkpoint_fd, parent = (int(value) for value in sys.argv[1:5])
+    die_with(parent)
+    sys.path.insert(0, str(FOLDER))
+    wire = importlib.import_module("wire")
+    channel = wire.Channel(read_fd, write_fd)
+    job = channel.receive()
+    stages = {"train": train, "score": score, "audit": audit}
+    try:
+        stages[job["stage"]](channel, job, f"/proc/self/fd/{checkpoint_fd}")
+    except Exception as error:
+        channel.send({"kind": "failed", "error": what_went_wrong(error)})
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

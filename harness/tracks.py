@@ -1,0 +1,150 @@
+"""What is raced: the tracks (model, data, metric) and the budgets. Adding a track is an entry in `TRACKS`.
+
+A track fixes everything that a submission cannot change: which data is served, how much of it is scored, in rows of
+which length, and by which metric. What a submission may change is in `model_core/`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from harness.errors import UsageError
+
+
+@dataclass(frozen=True)
+class Budget:
+    """A number of training tokens, and how many pairs may be spent to decide at that size (see CONTRIBUTING)."""
+
+    name: str
+    tokens: int
+    max_pairs: int  # N: the most pairs before a verdict
+    confirm_pairs: int  # pairs on fresh seeds after an acceptance
+    audit_cuts: int  # sampled predictions that the audit repeats with another future
+    listed: bool = True  # False: for the test suite only
+
+
+BUDGETS = {
+    budget.name: budget
+    for budget in (
+        Budget("test", 8_192, max_pairs=4, confirm_pairs=2, audit_cuts=32, listed=False),
+        Budget("smoke", 65_536, max_pairs=10, confirm_pairs=4, audit_cuts=256),
+        Budget("1M", 1_000_000, max_pairs=10, confirm_pairs=4, audit_cuts=512),
+        Budget("8M", 8_000_000, max_pairs=10, confirm_pairs=4, audit_cuts=1_024),
+        Budget("20M", 20_000_000, max_pairs=8, confirm_pairs=4, audit_cuts=1_024),
+        Budget("100M", 100_000_000, max_pairs=6, confirm_pairs=3, audit_cuts=1_024),
+        Budget("1B", 1_000_000_000, max_pairs=4, confirm_pairs=2, audit_cuts=1_024),
+    )
+}
+
+
+@dataclass(frozen=True)
+class Track:
+    """One race: a preset of the core, the data it is trained on and how the result is scored."""
+
+    name: str
+    summary: str  # one line for `blueberry tracks`
+    module: str  # module of model_core that holds PRESETS
+    model: str  # class in that module
+    preset: str  # key of PRESETS
+    core_files: tuple[str, ...]  # files of model_core that this track runs; their digest is the track's core id
+    source: str  # default data source, see harness/data/sources.py
+    tokenizer: str  # "train" (a BPE of `vocab_size` learnt from the train split) or the name of a published one
+    vocab_size: int
+    row_tokens: int  # length of a scored row: predictions per row, whatever context the core trains with
+    score_rows: int  # rows in one scoring batch
+    slowest_tokens_per_s: float  # training slower than this is stopped as timed out
+    metric: str = "nll"  # mean negative log-likelihood
+    unit: str = "nats per token"
+    log_ratio: bool = False  # True: pairs are compared by ln(base) - ln(sub), for losses that are not in nats
+    full: bool = False  # True: sizes of the full tracks (at least 1M scored tokens)
+
+    def scored_tokens(self, budget: Budget) -> int:
+        """How many tokens of the held-out split are scored at this budget."""
+        if budget.name == "test":
+            return 8_192
+        if budget.name == "smoke":
+            return 65_536
+        return 1_048_576 if self.full else 131_072
+
+
+_LM_FILES = ("__init__.py", "layers.py", "lm.py", "muon.py", "train.py")
+
+TRACKS = {
+    track.name: track
+    for track in (
+        Track(
+            name="llm-tiny",
+            summary="2.5M-parameter language model on documentation prose; trains on a laptop CPU",
+            module="lm",
+            model="LM",
+            preset="tiny",
+            core_files=_LM_FILES,
+            source="pydocs",
+            tokenizer="train",
+            vocab_size=4_096,
+            row_tokens=256,
+            score_rows=32,
+            slowest_tokens_per_s=500.0,
+        ),
+        Track(
+            name="llm-88m",
+            summary="Blueberry-Nano: 88,630,528 parameters, dense",
+            module="lm",
+            model="LM",
+            preset="88m",
+            core_files=_LM_FILES,
+            source="hub",
+            tokenizer="HuggingFaceTB/SmolLM2-135M",
+            vocab_size=49_152,
+            row_tokens=2_048,
+            score_rows=8,
+            slowest_tokens_per_s=2_000.0,
+            full=True,
+        ),
+        Track(
+            name="llm-151m",
+            summary="151,032,320 parameters, dense, SwiGLU, 32 layers",
+            module="lm",
+            model="LM",
+            preset="151m",
+            core_files=_LM_FILES,
+            source="hub",
+            tokenizer="HuggingFaceTB/SmolLM2-135M",
+            vocab_size=49_152,
+            row_tokens=2_048,
+            score_rows=8,
+            slowest_tokens_per_s=2_000.0,
+            full=True,
+        ),
+        Track(
+            name="llm-moe",
+            summary="167,814,656 parameters, 67,151,360 active; 8 experts, top 2",
+            module="moe",
+            model="MoELM",
+            preset="moe",
+            core_files=(*_LM_FILES, "moe.py"),
+            source="hub",
+            tokenizer="HuggingFaceTB/SmolLM2-135M",
+            vocab_size=49_152,
+            row_tokens=1_024,
+            score_rows=8,
+            slowest_tokens_per_s=2_000.0,
+            full=True,
+        ),
+    )
+}
+
+
+def track_named(name: str) -> Track:
+    """The track of that name; raises UsageError that names the known ones."""
+    if name not in TRACKS:
+        raise UsageError("--track", f"no track {name!r}", "choose one of " + ", ".join(TRACKS))
+    return TRACKS[name]
+
+
+def budget_named(name: str) -> Budget:
+    """The budget of that name; raises UsageError that names the known ones."""
+    if name not in BUDGETS:
+        listed = ", ".join(budget.name for budget in BUDGETS.values() if budget.listed)
+        raise UsageError("--budget", f"no budget {name!r}", f"choose one of {listed}")
+    return BUDGETS[name]

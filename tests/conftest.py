@@ -1,0 +1,61 @@
+"""What the end-to-end tests share: a project of their own to work in, and the real command line in a real process."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+REPOSITORY = Path(__file__).parent.parent
+COMMAND = Path(sys.executable).parent / "blueberry"
+
+
+@dataclass(frozen=True)
+class Project:
+    """A root with the real core and no submissions yet."""
+
+    root: Path
+
+    def call(self, *arguments: str, timeout: float = 300) -> subprocess.CompletedProcess[str]:
+        command = [str(COMMAND), *arguments]
+        return subprocess.run(command, cwd=self.root, capture_output=True, text=True, timeout=timeout, check=False)
+
+    def json(self, *arguments: str, exit_code: int = 0) -> dict[str, Any]:
+        done = self.call(*arguments, "--json")
+        assert done.returncode == exit_code, done.stderr
+        answer = json.loads(done.stdout)
+        assert isinstance(answer, dict)
+        return answer
+
+    def submit(self, slug: str, *edits: tuple[str, str, str]) -> None:
+        """A packed submission that replaces `old` by `new` in a file of the core, for each (file, old, new)."""
+        assert self.call("new", slug).returncode == 0
+        for name, old, new in edits:
+            path = self.root / "submissions" / slug / "core" / name
+            text = path.read_text()
+            assert text.count(old) == 1, f"{old!r} stands {text.count(old)} times in {name}"
+            path.write_text(text.replace(old, new))
+        packed = self.call("pack", slug)
+        assert packed.returncode == 0, packed.stderr
+
+    def run_files(self, slug: str) -> list[Path]:
+        return sorted((self.root / ".blueberry" / "runs").glob(f"{slug}-llm-tiny-*/*.json"))
+
+
+@pytest.fixture(scope="session")
+def make_project(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Project]:
+    def make(name: str) -> Project:
+        root = tmp_path_factory.mktemp(name)
+        shutil.copytree(REPOSITORY / "model_core", root / "model_core", ignore=shutil.ignore_patterns("__pycache__"))
+        for folder in ("submissions", "baselines", "leaderboard"):
+            (root / folder).mkdir()
+        return Project(root)
+
+    return make

@@ -1,0 +1,277 @@
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy import stats as scipy_stats
+
+from harness.decide.cells import TOP_ORDER, Cell, judge_cell, overall_verdict
+from harness.decide.stats import bar, moderated_t, repeated_interval
+from harness.errors import MachineError
+
+Make = Callable[..., Any]
+MID = [0.012, 0.007, 0.014, 0.009, 0.011, 0.010]  # accepted at the fourth pair
+KEYS = (
+    "track budget metric verdict pairs max_pairs gain interval p alpha time_ratio time_interval net_gain"
+    " rho s0 d0 round"
+)
+
+
+@pytest.fixture
+def judge(evaluation_file: Make, run_files: Make) -> Callable[..., Cell]:
+    """The cell of differences D (and R), with changes to the evaluation's file."""
+
+    def judged(
+        D: Sequence[float],
+        R: Sequence[float] | None = None,
+        metric: Any = "loss",
+        more: Sequence[Any] = (),
+        equivalent: bool = False,
+        **changes: Any,
+    ) -> Cell:
+        return judge_cell(evaluation_file(**changes), (*run_files(D, R), *more), metric, equivalent)
+
+    return judged
+
+
+def test_every_trace_ends_with_the_same_word_from_run_files(vectors: dict[str, Any], judge: Make) -> None:
+    for trace in vectors["decision_traces"]:
+        terms, expected = trace["input"], trace["expect"]
+        d0 = terms.get("d0", 4.0)
+        cell = judge(
+            terms["D"],
+            terms["R"],
+            terms["claim"],
+            equivalent=terms.get("equivalent", False),
+            max_pairs=terms["N"],
+            kappa=terms.get("kappa"),
+            d0=d0,
+            d0_time=d0,
+        )
+        assert (cell.verdict, cell.pairs) == (expected[-1]["verdict"], expected[-1]["n"]), trace["name"]
+        decided = [look for look in expected if d0 > 0 or look["n"] > 2]
+        p = "p_loss" if terms["claim"] == "loss" else "p_speed"
+        assert [look.p for look in cell.looks] == pytest.approx([look[p] for look in decided], rel=1e-6)
+
+
+def test_a_cell_has_exactly_the_keys_that_other_programs_rely_on(judge: Make) -> None:
+    written = json.loads(json.dumps(judge(MID).to_json(), allow_nan=False))
+    assert list(written) == KEYS.split()
+    assert (written["verdict"], written["pairs"], written["max_pairs"], written["round"]) == (
+        "ACCEPT_LOSS",
+        4,
+        10,
+        "decide",
+    )
+    assert written["gain"] == pytest.approx(0.0105)
+    assert written["interval"] == pytest.approx([0.0007, 0.0203], abs=5e-5)
+    assert written["p"] == pytest.approx(0.0143, abs=5e-5)
+    assert (written["alpha"], written["s0"], written["d0"]) == (0.02, 0.0064, 4.0)
+    assert (written["time_ratio"], written["net_gain"]) == pytest.approx((1.0, 0.0105 / 0.43))
+
+
+def test_pairs_after_the_verdict_change_nothing_but_the_points(judge: Make) -> None:
+    short, long = judge(MID[:4]), judge([*MID, -9.0, -9.0])
+    assert short.to_json() == long.to_json() and short.looks == long.looks
+    assert (len(short.pair_points), len(long.pair_points)) == (4, 8)
+
+
+def test_the_sequential_p_is_at_most_alpha_exactly_when_accepted(judge: Make) -> None:
+    @given(st.lists(st.floats(-0.02, 0.03), min_size=2, max_size=10), st.integers(1, 3))
+    def holds(D: list[float], k: int) -> None:
+        cell = judge(D, k=k)
+        assert cell.p is not None and (cell.p <= cell.alpha) == (cell.verdict == "ACCEPT_LOSS")
+
+    holds()
+
+
+def test_before_the_first_look_there_is_a_gain_but_no_p_and_no_interval(judge: Make) -> None:
+    for D, d0 in [([0.5], 4.0), ([0.5, 0.6], 0.0)]:
+        cell = judge(D, d0=d0)
+        assert (cell.verdict, cell.looks, cell.p, cell.interval) == ("CONTINUE", (), None, None)
+        assert cell.gain == pytest.approx(sum(D) / len(D))
+    assert judge([]).gain is None and judge([]).pairs == 0
+
+
+def test_an_evaluation_without_any_bank_is_judged_by_its_own_spread(judge: Make) -> None:
+    cell = judge(MID[:3], s0=None, s0_time=None, d0=0.0, d0_time=0.0)
+    assert [look.n for look in cell.looks] == [3]
+    assert cell.looks[0].p == pytest.approx(scipy_stats.ttest_1samp(MID[:3], 0, alternative="greater").pvalue)
+
+
+def test_every_look_carries_the_boundaries_of_its_figure(judge: Make) -> None:
+    cell = judge([0.008, 0.002, 0.009, 0.003], max_pairs=4)
+    assert cell.verdict == "INCONCLUSIVE" and [look.n for look in cell.looks] == [2, 3, 4]
+    for look in cell.looks:
+        assert (look.t < look.accept_t) == (look.p > look.bar)
+        assert look.futility_t is None or look.t >= look.futility_t
+    assert [look.futility_t is None for look in cell.looks] == [False, False, True]
+
+
+def test_speed_gain_is_the_log_of_the_time_saved(judge: Make) -> None:
+    R = [-0.06, -0.058, -0.061]
+    cell = judge([0.001, -0.003, 0.002], R, "speed", max_pairs=8)
+    assert cell.verdict == "ACCEPT_SPEED"
+    assert cell.gain == pytest.approx(-sum(R) / 3) and cell.time_ratio == pytest.approx(math.exp(sum(R) / 3))
+    assert cell.interval is not None and cell.time_interval is not None
+    assert cell.time_interval == pytest.approx((math.exp(-cell.interval[1]), math.exp(-cell.interval[0])))
+    assert (cell.s0, cell.d0) == (0.0035, 4.0)
+
+
+@pytest.mark.parametrize(("d0", "d0_time"), [(0.0, 4.0), (4.0, 0.0)])
+def test_a_claim_on_speed_has_no_bank_while_either_is_short(judge: Make, d0: float, d0_time: float) -> None:
+    cell = judge([0.0, 0.001], [-0.06, -0.061], "speed", d0=d0, d0_time=d0_time)
+    assert (cell.d0, cell.looks) == (0.0, ())
+
+
+def test_pairs_without_a_time_count_for_loss_and_not_for_speed(
+    evaluation_file: Make, run_files: Make, run_file: Make
+) -> None:
+    runs = [run for run in run_files(MID, [-0.06] * 6) if (run.spec.pair, run.spec.arm) != (1, "idea")]
+    runs.append(run_file(sub=True, pair=1, attempt=2, loss=4.0))
+    loss, speed = (judge_cell(evaluation_file(), runs, metric) for metric in ("loss", "speed"))
+    assert [look.pair for look in loss.looks][:2] == [1, 2]
+    assert [look.pair for look in speed.looks][:1] == [2]
+
+
+@pytest.mark.parametrize("kappa", [None, 0.0, -0.1])
+def test_a_claim_on_speed_without_an_exchange_rate_is_the_machines_fault(judge: Make, kappa: float | None) -> None:
+    with pytest.raises(MachineError, match=r"llm-tiny at 8M.*kappa") as raised:
+        judge([0.0], [-0.1], "speed", kappa=kappa)
+    assert "blueberry baseline" in str(raised.value)
+    cell = judge(MID, kappa=kappa)
+    assert (cell.verdict, cell.net_gain, cell.net_interval) == ("ACCEPT_LOSS", None, None)
+
+
+def test_an_idea_that_was_tried_before_has_to_reach_half_the_bar(judge: Make) -> None:
+    assert judge(MID[:4], alpha=0.01).verdict == "CONTINUE"
+    assert judge(MID, alpha=0.01).verdict == "ACCEPT_LOSS"
+
+
+def test_what_earlier_records_gave_away_counts_in_a_cell(evaluation_file: Make, run_files: Make) -> None:
+    slower, lossy = run_files([0.03, 0.031], [0.05, 0.05]), run_files([-0.001] * 4, [-0.06] * 4)
+    evaluation = evaluation_file()
+    assert judge_cell(evaluation, slower, "loss").verdict == "ACCEPT_LOSS"
+    assert judge_cell(evaluation, slower, "loss", time_debt=0.05).verdict == "REVIEW_TRADEOFF"
+    assert judge_cell(evaluation, lossy, "speed").verdict == "ACCEPT_SPEED"
+    assert judge_cell(evaluation, lossy, "speed", loss_debt=0.0045).verdict == "CONTINUE"
+
+
+def test_the_net_gain_has_the_interval_of_its_own_differences(judge: Make) -> None:
+    D, R, kappa = [0.031, 0.027], [0.15, 0.16], 0.43
+    cell = judge(D, R)
+    s0 = math.hypot(0.0064 / kappa, 0.0035)
+    test = moderated_t([d / kappa - r for d, r in zip(D, R, strict=True)], s0)
+    assert cell.net_gain == pytest.approx(test.mean)
+    assert cell.net_interval == pytest.approx(repeated_interval(test, bar(10)))
+
+
+def test_rho_is_the_correlation_of_the_two_losses(judge: Make) -> None:
+    cell = judge(MID[:4])
+    base, sub = ([getattr(p, name) for p in cell.pair_points] for name in ("base_loss", "sub_loss"))
+    assert cell.rho == pytest.approx(scipy_stats.pearsonr(base, sub).statistic)
+    assert judge(MID[:2]).rho is None
+
+
+def test_rho_is_unknown_where_an_arm_does_not_vary(evaluation_file: Make, run_file: Make) -> None:
+    runs = [run_file(sub=sub, pair=i, loss=4.0 - 0.001 * i * sub) for i in range(4) for sub in (False, True)]
+    assert judge_cell(evaluation_file(), runs, "loss").rho is None
+
+
+def test_a_refused_run_makes_the_cell_invalid_and_its_gain_null(judge: Make, run_file: Make) -> None:
+    cell = judge(MID, more=[run_file(sub=True, pair=7, status="refused", error="leak")])
+    assert (cell.verdict, cell.gain, cell.interval, cell.p) == ("INVALID", None, None, None)
+    assert "leak" in cell.reason
+
+
+def test_an_invalid_claim_on_speed_needs_no_exchange_rate(judge: Make) -> None:
+    assert judge([0.0], [0.0], "speed", kappa=None, invalidated="leak").verdict == "INVALID"
+
+
+def test_a_submission_that_diverges_twice_is_worse_whatever_its_other_pairs_say(judge: Make, run_file: Make) -> None:
+    diverged = [run_file(sub=True, pair=6, status="diverged", attempt=i) for i in (1, 2)]
+    cell = judge(MID, more=[run_file(sub=False, pair=6), *diverged])
+    assert cell.verdict == "REJECT_WORSE" and "unstable" in cell.reason
+
+
+def confirm(run_files: Make, D: Sequence[float], R: Sequence[float] | None = None) -> Any:
+    return run_files(D, R, round="confirm")
+
+
+def test_fresh_seeds_confirm_or_revoke_by_the_sign_of_their_mean_gain(judge: Make, run_files: Make) -> None:
+    held = judge(MID, more=confirm(run_files, [0.01, -0.002, 0.01, 0.01]))
+    lost = judge(MID, more=confirm(run_files, [0.001, -0.02, 0.001, 0.001]))
+    assert held.confirm is not None and held.confirm.gain == pytest.approx(0.007) and held.confirm.confirmed is True
+    assert lost.confirm is not None and lost.confirm.confirmed is False
+    assert (held.verdict, lost.verdict, held.round) == ("ACCEPT_LOSS", "ACCEPT_LOSS", "confirm")
+    assert held.gain == judge(MID).gain  # the cell keeps the decide round's numbers
+    assert (overall_verdict([held]), overall_verdict([lost])) == ("CONFIRMED", "REVOKED")
+
+
+def test_a_gain_of_exactly_zero_is_revoked(judge: Make, run_files: Make) -> None:
+    cell = judge(MID, more=confirm(run_files, [0.0] * 4))
+    assert overall_verdict([cell]) == "REVOKED"
+
+
+def test_a_claim_stays_accepted_until_its_confirm_round_is_complete(judge: Make, run_files: Make) -> None:
+    for done in range(4):
+        cell = judge(MID, more=confirm(run_files, [0.01] * done))
+        assert (cell.confirm.needed, cell.confirm.done, cell.confirm.confirmed) == (4, done, None)
+        assert overall_verdict([cell]) == "ACCEPT_LOSS"
+
+
+def test_more_confirm_pairs_than_needed_change_nothing(judge: Make, run_files: Make) -> None:
+    cell = judge(MID, more=confirm(run_files, [-0.01] * 4 + [9.0]))
+    assert cell.confirm.values == pytest.approx([-0.01] * 4) and cell.confirm.confirmed is False
+
+
+def test_speed_is_confirmed_by_time(judge: Make, run_files: Make) -> None:
+    more = confirm(run_files, [-0.001] * 4, [-0.05] * 4)
+    cell = judge([0.001, -0.003, 0.002], [-0.06] * 3, "speed", more=more)
+    assert cell.confirm.gain == pytest.approx(0.05) and cell.confirm.confirmed is True
+
+
+def test_diverging_on_fresh_seeds_revokes(judge: Make, run_files: Make, run_file: Make) -> None:
+    diverged = [run_file(sub=True, pair=3, round="confirm", status="diverged", attempt=i) for i in (1, 2)]
+    base = run_file(sub=False, pair=3, round="confirm")
+    cell = judge(MID, more=[*confirm(run_files, [0.01] * 3), base, *diverged])
+    assert (cell.verdict, cell.confirm.confirmed, overall_verdict([cell])) == ("ACCEPT_LOSS", False, "REVOKED")
+
+
+def test_a_rejected_claim_has_no_confirm_round(judge: Make, run_files: Make) -> None:
+    cell = judge([0.0, 0.0], more=confirm(run_files, [0.01] * 4))
+    assert cell.verdict == "REJECT_NO_GAIN" and cell.confirm is None
+
+
+def test_the_top_verdict_is_the_first_of_the_order(judge: Make) -> None:
+    cell = judge(MID)
+    for i, word in enumerate(TOP_ORDER):
+        others = [replace(cell, verdict=other, confirm=None) for other in reversed(TOP_ORDER[i:])]
+        if word not in ("ACCEPT_LOSS", "ACCEPT_SPEED"):
+            assert overall_verdict(others) == word
+    assert overall_verdict([judge([0.0, 0.0]), cell]) == "ACCEPT_LOSS"
+    assert overall_verdict([]) == "CONTINUE"
+
+
+def test_one_confirmed_claim_of_several_confirms_once_all_have_been_rerun(judge: Make, run_files: Make) -> None:
+    held, lost, waiting = (judge(MID, more=confirm(run_files, D)) for D in ([0.01] * 4, [-0.01] * 4, []))
+    assert overall_verdict([lost, held]) == "CONFIRMED"
+    assert overall_verdict([held, waiting]) == "ACCEPT_LOSS"
+    assert overall_verdict([lost, judge([0.0, 0.0])]) == "REVOKED"
+
+
+def test_a_submission_that_scatters_far_more_than_the_bank_is_flagged(judge: Make) -> None:
+    assert judge([0.05, 0.01, 0.05]).noisy and not judge(MID).noisy
+    assert not judge([0.05, 0.01, 0.05], s0=None, d0=0.0).noisy
+
+
+def test_times_too_scattered_for_a_bound_give_none(judge: Make) -> None:
+    cell = judge([0.03, 0.03], [50.0, -50.0], s0_time=None, d0_time=0.0)
+    assert cell.time_interval is None
+    json.dumps(cell.to_json(), allow_nan=False)

@@ -1,0 +1,70 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from harness.decide.failures import invalid_reason, unstable_reason
+
+Make = Callable[..., Any]
+
+
+def attempts(run_file: Make, *statuses: str, **common: Any) -> list[Any]:
+    return [run_file(sub=True, status=status, attempt=i, **common) for i, status in enumerate(statuses, start=1)]
+
+
+def test_a_refused_run_of_the_submission_is_invalid_and_says_why(run_file: Make, evaluation_file: Make) -> None:
+    runs = [run_file(sub=True, pair=2, status="refused", error="causality: 0.31 > 0.01")]
+    reason = invalid_reason(evaluation_file(), runs)
+    assert reason == "refused in the decide round, pair 2: causality: 0.31 > 0.01"
+
+
+def test_a_rule_found_broken_afterwards_is_invalid(evaluation_file: Make) -> None:
+    assert invalid_reason(evaluation_file(invalidated="read the test split"), []) == "read the test split"
+
+
+@pytest.mark.parametrize(
+    "statuses", [("crashed", "crashed"), ("timed_out", "timed_out"), ("crashed", "timed_out"), ("diverged", "crashed")]
+)
+def test_two_failed_attempts_at_one_run_are_invalid(
+    run_file: Make, evaluation_file: Make, statuses: tuple[str, str]
+) -> None:
+    reason = invalid_reason(evaluation_file(), attempts(run_file, *statuses, pair=3))
+    assert reason is not None and "in 2 attempts of the decide round, pair 3" in reason
+    assert statuses[1].replace("_", " ") in reason
+
+
+@pytest.mark.parametrize(
+    "statuses",
+    [("crashed",), ("killed", "killed"), ("infrastructure", "infrastructure"), ("crashed", "crashed", "completed")],
+)
+def test_what_is_not_the_submissions_fault_or_was_mended_is_valid(
+    run_file: Make, evaluation_file: Make, statuses: tuple[str, ...]
+) -> None:
+    assert invalid_reason(evaluation_file(), attempts(run_file, *statuses, pair=0)) is None
+
+
+def test_single_crashes_on_two_pairs_are_valid(run_file: Make, evaluation_file: Make) -> None:
+    runs = attempts(run_file, "crashed", pair=0) + attempts(run_file, "crashed", pair=1)
+    assert invalid_reason(evaluation_file(), runs) is None
+
+
+def test_failures_of_the_core_are_not_the_submissions(run_file: Make, evaluation_file: Make) -> None:
+    runs = [run_file(sub=False, pair=0, status=status, attempt=i) for i in (1, 2) for status in ("crashed", "refused")]
+    assert invalid_reason(evaluation_file(), runs) is None
+
+
+def test_diverging_twice_where_the_baseline_completed_is_unstable(run_file: Make, evaluation_file: Make) -> None:
+    base = run_file(sub=False, pair=1)
+    runs = [base, *attempts(run_file, "diverged", "diverged", pair=1)]
+    assert "diverged in 2 attempts at pair 1" in (unstable_reason(runs, "decide") or "")
+    assert invalid_reason(evaluation_file(), runs) is None
+    assert unstable_reason(runs, "confirm") is None
+
+
+def test_diverging_once_or_with_the_baseline_is_not_unstable(run_file: Make) -> None:
+    base = run_file(sub=False, pair=1)
+    assert unstable_reason([base, *attempts(run_file, "diverged", pair=1)], "decide") is None
+    other = run_file(sub=False, pair=1, status="diverged")
+    assert unstable_reason([other, *attempts(run_file, "diverged", "diverged", pair=1)], "decide") is None

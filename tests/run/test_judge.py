@@ -1,0 +1,152 @@
+"""The judge against workers that misbehave: real processes that speak the real protocol, badly."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from harness.data.prepare import PreparedData
+from harness.data.stream import TokenStream
+from harness.records.record import RunSpec
+from harness.run import arms, judge
+from harness.tracks import track_named
+
+TRACK = track_named("llm-tiny")
+PREAMBLE = """
+import json, os, struct, sys, time
+sys.path.insert(0, os.path.dirname(__file__))
+import wire
+channel = wire.Channel(int(sys.argv[1]), int(sys.argv[2]))
+checkpoint = f"/proc/self/fd/{sys.argv[3]}"
+job = channel.receive()
+facts = {"steps": 1, "batch_tokens": 512, "micro_batch": 2, "precision": "fp32", "fitted": False,
+         "active_parameters": 3, "peak_memory_bytes": 1}
+def ready(): channel.send({"kind": "ready", "accelerator": "cpu", **facts})
+def take(rows=2, tokens=256, points=()):
+    channel.send({"kind": "take", "rows": rows, "tokens": tokens, "points": list(points)})
+    answer = channel.receive()
+    return None if answer["kind"] == "end" else channel.payload(answer, rows * (tokens + 1) * 2)
+def tensor_file():
+    head = json.dumps({"a": {"dtype": "F32", "shape": [3], "data_offsets": [0, 12]}}).encode()
+    return struct.pack("<Q", len(head)) + head + bytes(12)
+def done(data=None):
+    with open(checkpoint, "wb") as file: file.write(tensor_file() if data is None else data)
+    channel.send({"kind": "done", **facts})
+"""
+
+
+@pytest.fixture
+def prepared(tmp_path: Path) -> PreparedData:
+    from harness.data.shards import ShardWriter
+
+    folder = tmp_path / "data"
+    folder.mkdir()
+    writer = ShardWriter(folder, "train", 1 << 20)
+    writer.add(np.arange(40_000, dtype=np.uint16) % 4_096)
+    writer.close()
+    facts = {"data_id": "d", "source": "made up", "tokenizer": None, "vocab_size": 4_096, "overlap_unit": "tokens"}
+    counts = {"tokens": {"train": 40_000}, "documents": {"train": 1}, "shards": {"train": 1}}
+    return PreparedData(folder=folder, overlap={}, repeated=0, dropped=0, **facts, **counts)
+
+
+def train(tmp_path: Path, prepared: PreparedData, body: str) -> judge.Trained:
+    folder = tmp_path / "arm"
+    folder.mkdir()
+    shutil.copy(arms.HERE / "wire.py", folder)
+    (folder / "worker.py").write_text(PREAMBLE + body)
+    spec = RunSpec(
+        arm="idea",
+        patch_sha="p",
+        core_id="c",
+        track=TRACK.name,
+        budget="test",
+        tokens=8_192,
+        seed=1,
+        round="decide",
+        pair=0,
+        order=0,
+        attempt=1,
+        data_id="d",
+    )
+    stream = TokenStream(prepared, 1, spec.tokens, 256)
+    return judge.train(judge.Arm("idea", folder, "p"), spec, TRACK, stream, None, lambda *_: None)
+
+
+def failure(tmp_path: Path, prepared: PreparedData, body: str) -> judge.StageError:
+    with pytest.raises(judge.StageError) as caught:
+        train(tmp_path, prepared, body)
+    return caught.value
+
+
+def test_the_meter_ends_at_the_budget_whatever_is_asked_for(tmp_path: Path, prepared: PreparedData) -> None:
+    body = "ready()\nn = 0\nwhile take() is not None: n += 1\nassert n == 16, n\ndone()"
+    trained = train(tmp_path, prepared, body)
+    assert trained.tokens_served == 8_192
+    assert trained.model.parameters == 3, "counted in the checkpoint, not told by the worker"
+    trained.checkpoint.close()
+
+
+def test_a_request_that_would_overrun_the_budget_gets_nothing(tmp_path: Path, prepared: PreparedData) -> None:
+    trained = train(tmp_path, prepared, "ready()\nassert take(33, 256) is None\ndone()")
+    assert trained.tokens_served == 0
+    trained.checkpoint.close()
+
+
+def test_tokens_arrive_in_the_stream_s_order(tmp_path: Path, prepared: PreparedData) -> None:
+    expected = TokenStream(prepared, 1, 8_192, 256).take(2, 256)
+    assert expected is not None
+    body = f"ready()\nassert take()[:20].hex() == {expected.astype('<u2').tobytes()[:20].hex()!r}\n"
+    body += "while take() is not None: pass\ndone()"
+    train(tmp_path, prepared, body).checkpoint.close()
+
+
+MISBEHAVIOUR = [
+    ("sys.exit(3)", "exited with 3"),
+    ("print('last words'); sys.exit(1)", "last words"),
+    ("os.kill(os.getpid(), 9)", "want of memory"),
+    ("ready(); done()", "'done' where take was due"),
+    ("ready(); take(rows=0)", "rows = 0"),
+    ("ready(); take(rows=1 << 30)", "rows ="),
+    ("ready(); take(rows=True)", "rows = True"),
+    ("ready(); take(points=[['a', 'b']])", "not numbers"),
+    ("os.write(int(sys.argv[2]), b'\\xff' * 64)", "a header of"),
+    ("channel.send({'kind': 'failed', 'error': 'ValueError: so'})", "ValueError: so"),
+    ("ready()\nwhile take() is not None: pass\ndone(b'')", "no checkpoint was written"),
+    ("ready()\nwhile take() is not None: pass\ndone(b'\\x80\\x04pickle....')", "checkpoint cannot be used"),
+    ("facts['steps'] = -1\nready()\nwhile take() is not None: pass\ndone()", "steps = -1"),
+]
+
+
+@pytest.mark.parametrize(("body", "said"), MISBEHAVIOUR, ids=[body[:40] for body, _ in MISBEHAVIOUR])
+def test_misbehaviour_is_a_crash_of_the_run_with_one_line(
+    tmp_path: Path, prepared: PreparedData, body: str, said: str
+) -> None:
+    error = failure(tmp_path, prepared, body)
+    assert error.status == "crashed"
+    assert said in error.error and "\n" not in error.error
+
+
+def test_a_worker_that_never_gets_ready_is_timed_out(
+    tmp_path: Path, prepared: PreparedData, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(judge, "SETUP_LIMIT_S", 0.5)
+    assert failure(tmp_path, prepared, "time.sleep(60)").status == "timed_out"
+
+
+def test_a_worker_that_prints_without_end_does_not_fill_the_judge(tmp_path: Path, prepared: PreparedData) -> None:
+    body = "sys.stdout.write('x' * 5_000_000); sys.stdout.flush(); sys.exit(1)"
+    assert len(failure(tmp_path, prepared, body).error) < 1_000
+
+
+def test_writing_after_the_clock_has_stopped_changes_nothing(tmp_path: Path, prepared: PreparedData) -> None:
+    body = (
+        "ready()\nwhile take() is not None: pass\nfile = open(checkpoint, 'r+b', buffering=0)\ndone()\n"
+        "time.sleep(0.002)\nwhile True: file.seek(0); file.write(b'late')"
+    )
+    trained = train(tmp_path, prepared, body)
+    assert b"late" not in os.pread(trained.checkpoint.fd, 1_000, 0)
+    trained.checkpoint.close()

@@ -1,0 +1,113 @@
+"""The command line as programs and people meet it: exit codes, JSON on failure, one clear message, a fast start."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+
+import pytest
+
+from tests.conftest import COMMAND, Project
+
+
+@pytest.fixture(scope="module")
+def project(make_project: Callable[[str], Project]) -> Project:
+    made = make_project("cli")
+    made.submit("idea", ("lm.py", "import math\n", "import math  # an idea\n"))
+    return made
+
+
+USAGE = [
+    (["run", "idea", "--track", "llm-9b"], "llm-tiny"),
+    (["run", "idea", "--budget", "2M"], "smoke, 1M"),
+    (["run", "idea", "--fit", "lots"], "--fit auto"),
+    (["run", "idea", "--data", "files:/nowhere"], "/nowhere"),
+    (["run", "idea", "--data", "magic"], "magic"),
+    (["run", "missing"], "missing"),
+    (["check", "../../etc"], "no submission of that name"),
+    (["verdict", "idea"], "blueberry run idea"),
+    (["run", "idea", "--pairs", "1"], "--pairs"),
+    (["run", "idea", "--learning-rate", "1"], "--learning-rate"),
+    (["fly"], "fly"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "said"), USAGE, ids=[" ".join(arguments) for arguments, _ in USAGE])
+def test_wrong_usage_is_one_message_with_exit_code_2(project: Project, arguments: list[str], said: str) -> None:
+    done = project.call(*arguments)
+    assert done.returncode == 2
+    assert said in done.stderr and "Traceback" not in done.stderr
+    assert done.stdout == ""
+    faults = project.json(*arguments, exit_code=2)["faults"]
+    assert len(faults) == 1 and set(faults[0]) == {"rule", "where", "what", "fix"}
+
+
+def test_outside_a_project_the_message_says_where_to_go(tmp_path_factory: pytest.TempPathFactory) -> None:
+    done = Project(tmp_path_factory.mktemp("elsewhere")).call("tracks")
+    assert done.returncode == 0, "the tracks need no project"
+    done = Project(tmp_path_factory.mktemp("elsewhere")).call("check", "idea")
+    assert done.returncode == 2 and "submissions/" in done.stderr
+
+
+def test_check_answers_with_the_promised_keys(project: Project) -> None:
+    answer = project.json("check", "idea")
+    promised = {"ok", "slug", "core_id", "patch_sha", "added", "removed", "warnings", "faults"}
+    assert set(answer) == promised
+    assert (answer["ok"], answer["slug"], answer["added"], answer["removed"]) == (True, "idea", 1, 1)
+
+
+def test_a_broken_manifest_is_the_submissions_fault(project: Project) -> None:
+    project.submit("broken", ("lm.py", "import math\n", "import math  # broken\n"))
+    path = project.root / "submissions/broken/submission.toml"
+    path.write_text(path.read_text() + "\n[[[")
+    answer = project.json("run", "broken", exit_code=1)
+    assert answer["ok"] is False and answer["faults"][0]["rule"] == "manifest-toml"
+
+
+def test_people_read_stderr_and_programs_read_stdout(project: Project) -> None:
+    done = project.call("tracks")
+    assert done.stdout == "" and "llm-tiny" in done.stderr
+    assert "llm-tiny" in json.dumps(project.json("tracks"))
+
+
+def test_the_plan_says_what_is_not_known_yet(project: Project) -> None:
+    cell = project.json("plan", "idea")["cells"][0]
+    assert cell["least_detectable"] is None and cell["max_pairs"] == 10
+    assert "blueberry baseline" in project.call("plan", "idea").stderr
+
+
+def test_a_second_harness_on_the_same_store_is_turned_away(project: Project) -> None:
+    code = (
+        "import sys; from pathlib import Path; from harness.records.store import Store\n"
+        "with Store(Path(sys.argv[1])).lock(): print('held', flush=True); sys.stdin.read()"
+    )
+    command = [sys.executable, "-c", code, str(project.root / ".blueberry")]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as holder:
+        assert holder.stdout is not None and holder.stdin is not None
+        holder.stdout.readline()
+        done = project.call("run", "idea")
+        holder.stdin.close()
+    assert done.returncode == 3 and f"process {holder.pid}" in done.stderr
+
+
+def test_fast_verbs_import_neither_torch_nor_scipy_nor_pandas(project: Project) -> None:
+    code = (
+        "import sys; sys.argv = ['blueberry', 'check', 'idea']\n"
+        "from harness.cli import main\n"
+        "try: main()\n"
+        "except SystemExit as end: assert end.code == 0, end.code\n"
+        "print(sorted({'torch', 'scipy', 'pandas', 'matplotlib', 'datasets', 'transformers'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=project.root, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_every_verb_explains_itself() -> None:
+    listed = subprocess.run([str(COMMAND), "--help"], capture_output=True, text=True, check=True).stdout
+    verbs = [line.split()[0] for line in listed.partition("Commands:")[2].strip().splitlines() if line[2] != " "]
+    assert len(verbs) >= 15
+    for verb in verbs:
+        shown = subprocess.run([str(COMMAND), verb, "--help"], capture_output=True, text=True, check=True).stdout
+        assert "--json" in shown or verb == "data"

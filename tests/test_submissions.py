@@ -1,0 +1,33 @@
+"""The submissions and references that are committed are honest examples: every rule holds for each of them."""
+
+from pathlib import Path
+
+import pytest
+
+from harness.records import ledger
+from harness.records.store import Store
+from harness.submission.patch import check
+
+ROOT = Path(__file__).parent.parent
+FOLDERS = [path for part in ("submissions", "baselines") for path in sorted((ROOT / part).iterdir()) if path.is_dir()]
+
+
+@pytest.mark.parametrize("folder", FOLDERS, ids=lambda folder: folder.name)
+def test_every_committed_submission_keeps_every_rule(folder: Path) -> None:
+    result = check(ROOT, folder)
+    assert result.ok, "\n".join(str(fault) for fault in result.faults)
+    assert result.warnings == ()
+
+
+def test_the_demo_races_a_submission_that_is_there() -> None:
+    from harness.cli import DEMO
+
+    assert (ROOT / "submissions" / DEMO / "patch.diff").exists()
+
+
+def test_the_committed_board_is_what_its_run_files_say() -> None:
+    from harness.board import leaderboard as board
+
+    store = Store(ROOT / "leaderboard")
+    ledger.verify(store)
+    assert board.check(store, ROOT) == []
