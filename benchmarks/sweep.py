@@ -26,7 +26,7 @@ RESULT = Path(__file__).parent / "results" / "sweep.csv"
 FACTORS = {"muon_lr": (0.5, 2.0), "adamw_lr": (0.5, 2.0)}
 VALUES = {
     "schedule": ("cosine", "linear", "constant"),
-    "decay": (0.2, 0.5),
+    "decay": (0.2, 0.5, 0.7),
     "adamw_beta2": (0.98,),
     "muon_momentum": (0.7, 0.9),
     "weight_decay": (0.05,),
@@ -107,13 +107,15 @@ def key(config: lm.LMConfig, tokens: int, data_id: str) -> list[str]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--tokens", type=int, default=1_000_000)
-    tokens = parser.parse_args().tokens
+    parser.add_argument("--only", nargs="+", help="names of variants, such as: preset decay=0.5")
+    options = parser.parse_args()
+    tokens = options.tokens
     prepared = prepare(track_named("llm-tiny"))
     with RESULT.open() as file:
         finished = [row[:-1] for row in csv.reader(file)]
     for name, config in variants():
         row = key(config, tokens, prepared.data_id[:16])
-        if row in finished:
+        if row in finished or (options.only and name not in options.only):
             continue
         loss = trained_loss(config, prepared, tokens)
         with RESULT.open("a") as file:

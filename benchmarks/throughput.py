@@ -5,8 +5,8 @@ Run as `python benchmarks/throughput.py`; takes about a minute and writes benchm
 Every arm has a process of its own and they take turns, one update at a time, so that whatever else the machine does
 falls on all of them. Beside the core stands the core with Llama's gated MLP, whose matrices are then Llama's exactly,
 and beside Llama the same with the core's setting of the allocator. The floor of the core is the summed time of the
-matrix products of one update, forward and backward, replayed with their own operands in bf16; those of the optimizer
-are counted apart, because the peer's AdamW has none.
+matrix products of one update, forward and backward, replayed with their own operands; those of the optimizer are
+counted apart, because the peer's AdamW has none. All of them run in bf16 where the CPU has it, elsewhere in fp32.
 """
 
 from __future__ import annotations
@@ -32,19 +32,20 @@ CORE, GATED = "core", "core, gated MLP"
 LLAMA, LLAMA_WITH_MEMORY = "llama", "llama, freed memory kept"
 FLOOR, FLOOR_OF_OPTIMIZER = "floor: products of the model", "floor: products of the optimizer"
 ARMS = (CORE, GATED, LLAMA, LLAMA_WITH_MEMORY, FLOOR, FLOOR_OF_OPTIMIZER)
+PRECISION = train.resolve_precision("auto", torch.device("cpu"))
 Run = Callable[[], object]
 PRODUCTS = (torch.ops.aten.mm.default, torch.ops.aten.bmm.default)
 
 
 class Products(TorchDispatchMode):
-    """Keeps the operands of every matrix product in bf16 that runs under it."""
+    """Keeps the operands of every matrix product that runs under it in the dtype of the benchmark."""
 
     def __init__(self) -> None:
         super().__init__()
         self.operands: list[tuple[torch.Tensor, torch.Tensor]] = []
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        if func in PRODUCTS and args[0].dtype == torch.bfloat16:
+        if func in PRODUCTS and args[0].dtype == train.DTYPES[PRECISION]:
             self.operands.append((args[0].detach().clone(), args[1].detach().clone()))
         return func(*args, **(kwargs or {}))
 
@@ -56,7 +57,7 @@ class Products(TorchDispatchMode):
 
 def core_update(config: lm.LMConfig, rows: torch.Tensor) -> tuple[train.Trainer, Run]:
     model = train.build(lm.LM, config, 0, "cpu")
-    trainer = train.Trainer(model, 1_000_000, precision="bf16")
+    trainer = train.Trainer(model, 1_000_000, precision=PRECISION)
     return trainer, lambda: trainer.update(rows)
 
 
@@ -80,7 +81,7 @@ def llama_update(config: lm.LMConfig, rows: torch.Tensor) -> Run:
 
     def update() -> None:
         optimizer.zero_grad()
-        with torch.autocast("cpu", torch.bfloat16):
+        with train.autocast(torch.device("cpu"), PRECISION):
             loss = model(input_ids=ids, labels=ids).loss
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), config.grad_clip)
@@ -158,7 +159,7 @@ def main() -> None:
     }
     for name, value in ratios.items():
         print(f"{name:50} {value:.2f}")
-    facts = {"threads": torch.get_num_threads(), "torch": torch.__version__, "rounds": ROUNDS}
+    facts = {"threads": torch.get_num_threads(), "precision": PRECISION, "torch": torch.__version__, "rounds": ROUNDS}
     record = {"seconds": result, "ratios": ratios, **facts}
     RESULT.write_text(json.dumps(record, indent=1, sort_keys=True) + "\n")
 

@@ -41,6 +41,9 @@ PairsOption = Annotated[int | None, typer.Option("--pairs", min=2, max=100, help
 DataOption = Annotated[str | None, typer.Option("--data", help="embedded, hub:NAME@REVISION or files:PATH.")]
 FitOption = Annotated[str, typer.Option("--fit", help="auto, or rows of a micro-batch; updates stay as large.")]
 EpochsOption = Annotated[int, typer.Option("--epochs", min=1, help="Passes over the data that are allowed.")]
+SystemsOnly = Annotated[
+    bool, typer.Option("--systems-only", help="A maintainer's label: the patch means to change speed and nothing else.")
+]
 Official = Annotated[bool, typer.Option("--official", help="Into leaderboard/: for maintainers and the bot.")]
 
 
@@ -191,12 +194,13 @@ def run(
     fit: FitOption = "auto",
     epochs: EpochsOption = 1,
     official: Official = False,
+    systems_only: SystemsOnly = False,
     as_json: Json = False,
 ) -> Said:
     """Train patched and unpatched core in pairs until there is a verdict. Run it again to resume."""
     from harness.run.contests import Options
 
-    options = Options(track, budget, pairs, data, micro_batch(fit), epochs, official)
+    options = Options(track, budget, pairs, data, micro_batch(fit), epochs, official, systems_only)
     return _run(root(), slug, options)
 
 
@@ -406,8 +410,11 @@ def main() -> None:
     try:
         said = _called(arguments)
     except (KeyboardInterrupt, typer.Abort):
-        say("\nstopped; run the same command again to resume")
-        sys.stderr.flush()
+        again = "run the same command again to resume"
+        stopped = Fault("interrupted", "blueberry " + " ".join(arguments), "was stopped", again)
+        if "--json" in arguments:
+            print(json.dumps(_faulted((stopped,), 130).data), flush=True)
+        say(f"\nstopped; {again}")
         os._exit(130)  # the workers die with this process; waiting for their threads would keep a person waiting
     if "--json" in arguments:
         print(json.dumps(said.data, allow_nan=False, default=str))

@@ -14,6 +14,7 @@ from harness.decide.cells import Look
 from harness.decide.decision import SPEED_MARGIN
 from harness.decide.pairs import Pair
 from harness.decide.power import least_detectable
+from harness.decide.stats import exp
 from harness.records.record import RunRecord
 
 if TYPE_CHECKING:
@@ -52,8 +53,19 @@ def _effect(name: str, entry: Entry, effect: Effect | None) -> list[tuple[str, s
     ratio = f"{number(effect.time_ratio, 3)} {interval(effect.time_interval, 3)}".rstrip()
     return [
         (name, f"gain {gain(entry, effect)}{unit}"),
-        ("", f"loss {loss(effect)}, time × {ratio}, net tokens {net_tokens(entry, effect)}"),
+        ("", f"loss {loss(effect)}, time × {ratio}"),
+        *([("", _net(entry, effect))] if effect.net_gain is not None else []),
     ]
+
+
+def _net(entry: Entry, effect: Effect) -> str:
+    """How much sooner the core's loss is reached, as tokens and as seconds of the core's own training there."""
+    assert effect.net_gain is not None
+    share = exp(effect.net_gain) - 1
+    bounds = effect.net_interval and tuple(100 * (exp(end) - 1) for end in effect.net_interval)
+    said = f"net gain {100 * share:+.1f} % {interval(bounds, 1)}".rstrip().replace("-", "−")
+    said += f", {net_tokens(entry, effect)} tokens"
+    return said if effect.core_seconds is None else f"{said}, {share * effect.core_seconds:+.1f} s".replace("-", "−")
 
 
 def _least(entry: Entry) -> str:

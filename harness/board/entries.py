@@ -43,6 +43,8 @@ class Effect:
     time_ratio: float | None  # submission / core; None where no pair has comparable times
     time_interval: tuple[float, float] | None
     net_gain: float | None  # mean G, a log-ratio of tokens
+    net_interval: tuple[float, float] | None
+    core_seconds: float | None  # mean training time of the core; None where no pair has comparable times
 
     def value(self, metric: Metric) -> float:
         """The gain in the metric of a claim: nats, or the log of the time saved. Larger is better."""
@@ -109,7 +111,20 @@ def measure(pairs: Sequence[Pair], evaluation: EvaluationRecord) -> Effect | Non
         time_ratio=exp(math.fsum(R) / len(R)) if R else None,
         time_interval=(exp(log_time[0]), exp(log_time[1])) if log_time else None,
         net_gain=math.fsum(net) / len(net) if net else None,
+        net_interval=bounded(_net_test(net, evaluation), c) if net else None,
+        core_seconds=_mean([pair.base.train_seconds for pair in pairs if pair.R is not None]),
     )
+
+
+def _net_test(net: Sequence[float], evaluation: EvaluationRecord) -> ModeratedT:
+    """G = D / kappa - R rests on both banks."""
+    s0 = math.hypot((evaluation.s0 or 0.0) / (evaluation.kappa or math.inf), evaluation.s0_time or 0.0)
+    return moderated_t(net, s0, d0=min(evaluation.d0, evaluation.d0_time))
+
+
+def _mean(seconds: Sequence[float | None]) -> float | None:
+    known = [value for value in seconds if value is not None]
+    return math.fsum(known) / len(known) if known else None
 
 
 def bounded(test: ModeratedT, c: float) -> tuple[float, float] | None:

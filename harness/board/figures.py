@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from harness.board import plots
 from harness.board.entries import Effect, Entry
@@ -113,11 +114,9 @@ def forest(entries: Sequence[Entry]) -> list[Figure]:
     for entry in sorted(entries, key=lambda entry: entry.tokens):
         place = f"{entry.evaluation.track} {entry.evaluation.budget}"
         if entry.decided is not None:
-            rows[f"{place}, decide ({entry.decided.pairs})"] = _forest_row(
-                entry.decided, entry.cell.net_interval, False
-            )
+            rows[f"{place}, decide ({entry.decided.pairs})"] = _forest_row(entry.decided, False)
         if entry.confirmed is not None:
-            rows[f"{place}, confirm ({entry.confirmed.pairs})"] = _forest_row(entry.confirmed, None, True)
+            rows[f"{place}, confirm ({entry.confirmed.pairs})"] = _forest_row(entry.confirmed, True)
     if not rows:
         return []
     caption = (
@@ -128,13 +127,34 @@ def forest(entries: Sequence[Entry]) -> list[Figure]:
     return [Figure("forest", caption, lambda: plots.forest(listed))]
 
 
-def _forest_row(effect: Effect, net: tuple[float, float] | None, confirm: bool) -> plots.ForestRow:
+def _forest_row(effect: Effect, confirm: bool) -> plots.ForestRow:
     low, high = effect.gain_interval or (effect.gain, effect.gain)
     tokens = None
     if effect.net_gain is not None:
-        bounds = net or (effect.net_gain, effect.net_gain)
+        bounds = effect.net_interval or (effect.net_gain, effect.net_gain)
         tokens = _per_cent(effect.net_gain), _per_cent(bounds[0]), _per_cent(bounds[1])
     return plots.ForestRow(confirm, (effect.gain, low, high), time_saved(effect), tokens)
+
+
+def noise(scatters: Sequence[plots.Scatter], name: str) -> list[Figure]:
+    """The noise of a track, where the core was paired with itself."""
+    if not scatters:
+        return []
+    caption = (
+        "Left: the bank's s0 after each evaluation that entered it. Right: the core against itself under another "
+        "initialisation, beside the normal law that the t-test assumes; points on the line agree with it."
+    )
+    return [Figure(name, caption, lambda: plots.noise(scatters), plots.fingerprint(tuple(scatters)))]
+
+
+def outdated(folder: Path, drawn: Sequence[Figure]) -> dict[Path, Callable[[], str]]:
+    """The committed figures that are missing or stale, told by the fingerprint: drawing one takes far longer."""
+    texts: dict[Path, Callable[[], str]] = {}
+    for figure in drawn:
+        place = folder / f"{figure.name}.svg"
+        if not place.exists() or figure.fingerprint not in place.read_text(encoding="utf-8"):
+            texts[place] = figure.draw
+    return texts
 
 
 def _per_cent(log_ratio: float) -> float:

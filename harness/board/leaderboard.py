@@ -5,13 +5,15 @@ Nothing on it is kept anywhere else: the same files give the same bytes, so a st
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from harness.board import report, tables
+from harness.board import figures, report, tables
 from harness.board.entries import Entry, entries_of, read
-from harness.board.noise import Noise, noise_of
+from harness.board.figures import Figure
+from harness.board.noise import Noise, noise_of, scatters_of
 from harness.board.page import page
 from harness.board.published import PUBLISHED
 from harness.decide.bank import Evaluation
@@ -33,6 +35,7 @@ class TrackBoard:
     core_id: str  # of the core that challengers race today
     entries: tuple[Entry, ...]
     noise: tuple[Noise, ...]
+    scatter: tuple[Figure, ...]  # the noise figure, where there is something to see
 
 
 @dataclass(frozen=True)
@@ -60,7 +63,8 @@ def judge(evaluations: Sequence[Evaluation], root: Path | None = None) -> Board:
             latest = own[-1][0].core_id
             core_id = latest if root is None else core_digest(root / "model_core", track.core_files)
             entries = [entry for item in own if item[0].kind == "submission" for entry in entries_of(*item)]
-            boards.append(TrackBoard(track, core_id, tuple(entries), noise_of(own, name)))
+            scatter = figures.noise(scatters_of(own, name), f"noise-{name}")
+            boards.append(TrackBoard(track, core_id, tuple(entries), noise_of(own, name), tuple(scatter)))
     return Board(tuple(boards))
 
 
@@ -84,24 +88,44 @@ def _section(part: TrackBoard) -> dict[str, object]:
         "waiting": tables.waiting(waiting, part.core_id),
         "tried": tables.tried(tried),
         "noise": tables.noise(part.noise),
+        "figures": part.scatter,
+        "spent": spent(part.entries),
         "sources": [(noise.budget, noise.source) for noise in part.noise],
     }
 
 
+def spent(entries: Sequence[Entry]) -> tuple[int, float]:
+    """How many claims have been decided, and the sum of the error rates that they were allowed.
+
+    The sum bounds the records that are expected to be false if no claim that was ever made is true.
+    """
+    decided = [entry for entry in entries if entry.evaluation.claimed and entry.evaluation.closed is not None]
+    return len(decided), math.fsum(entry.cell.alpha / entry.cell.k for entry in decided)
+
+
 def write(store: Store, root: Path | None = None) -> Path:
     """Render the board of the store into its folder; an unchanged file is left alone."""
-    path, text = store.folder / NAME, render(collect(store, root))
+    board = collect(store, root)
+    path, text = store.folder / NAME, render(board)
     if not _holds(path, text):
         write_atomically(path, text)
+    for place, draw in _outdated_figures(store, board).items():
+        write_atomically(place, draw())
     return path
 
 
 def check(store: Store, root: Path | None = None) -> list[Path]:
     """The board and the committed reports that are missing or are not what the run files say today."""
     evaluations = read(store)
-    path, text = store.folder / NAME, render(judge(evaluations, root))
+    board = judge(evaluations, root)
+    path, text = store.folder / NAME, render(board)
     stale = [] if _holds(path, text) else [path]
-    return stale + sorted(report.stale(store.folder / "reports", evaluations))
+    return stale + sorted([*_outdated_figures(store, board), *report.stale(store.folder / "reports", evaluations)])
+
+
+def _outdated_figures(store: Store, board: Board) -> dict[Path, Callable[[], str]]:
+    drawn = [figure for part in board.tracks for figure in part.scatter]
+    return figures.outdated(store.folder / "reports", drawn)
 
 
 def _holds(path: Path, text: str) -> bool:

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from harness.decide.bank import Evaluation, banks_for
+from harness.board.plots import Scatter
+from harness.decide.bank import Evaluation, NoiseBank, banks_for
 from harness.decide.pairs import Pair, pairs_of
 from harness.tracks import BUDGETS
 
@@ -43,6 +44,34 @@ def noise_of(evaluations: Sequence[Evaluation], track: str) -> tuple[Noise, ...]
     }
     ordered = sorted(keys, key=lambda key: (BUDGETS[key[0]].tokens, *key))
     return tuple(_noise(own, track, *key) for key in ordered)
+
+
+def scatters_of(evaluations: Sequence[Evaluation], track: str) -> tuple[Scatter, ...]:
+    """One for every budget and precision at which the core was paired with itself; the smallest budget first."""
+    found: dict[tuple[str, str], list[tuple[Pair, ...]]] = {}
+    own = [item for item in evaluations if item[0].track == track and item[0].closed and not item[0].invalidated]
+    for evaluation, runs in sorted(own, key=lambda item: (item[0].closed or "", item[0].id)):
+        pairs = pairs_of(runs, "calibrate" if evaluation.kind == "calibration" else "decide")
+        for precision in sorted({pair.base.model.precision for pair in pairs if pair.base.model}):
+            alike = tuple(pair for pair in pairs if pair.base.model and pair.base.model.precision == precision)
+            found.setdefault((evaluation.budget, precision), []).append(alike)
+    ordered = sorted(found.items(), key=lambda item: (BUDGETS[item[0][0]].tokens, item[0]))
+    scatters = (_scatter(f"{budget}, {precision}", rounds) for (budget, precision), rounds in ordered)
+    return tuple(scatter for scatter in scatters if scatter.same)
+
+
+def _scatter(label: str, rounds: Sequence[Sequence[Pair]]) -> Scatter:
+    bank = NoiseBank()
+    history: list[float] = []
+    same: list[float] = []
+    for pairs in rounds:
+        differences = [pair.D for pair in pairs]
+        if bank.add(differences) and bank.s0 is not None:
+            history.append(bank.s0)
+        if pairs[0].sub.spec.init_key and len(pairs) > 2:
+            centred = np.array(differences) - np.mean(differences)
+            same += (centred / centred.std(ddof=1)).tolist() if centred.any() else []
+    return Scatter(label, tuple(history), tuple(sorted(same)))
 
 
 def _noise(own: Sequence[Evaluation], track: str, budget: str, precision: str, host_class: str) -> Noise:

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import NormalDist
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -84,6 +85,15 @@ class Slope:
 
 
 @dataclass(frozen=True)
+class Scatter:
+    """The noise at one budget and precision."""
+
+    label: str
+    s0: tuple[float, ...]  # of the loss bank after each evaluation that entered it, nats
+    same: tuple[float, ...]  # differences of the core's pairs with itself, in standard deviations, sorted
+
+
+@dataclass(frozen=True)
 class ForestRow:
     """The effects of one round as (estimate, low, high), positive being better; None where not measured."""
 
@@ -141,9 +151,9 @@ def decision_trace(trace: Trace) -> str:
         return _svg(figure, fingerprint(trace))
 
 
-def fingerprint(trace: Trace) -> str:
-    """What a drawn trace carries: the digest of its numbers and of this module, so that a stale one is told unseen."""
-    return f"sha256:{hashlib.sha256(Path(__file__).read_bytes() + repr(trace).encode()).hexdigest()}"
+def fingerprint(shown: object) -> str:
+    """What a committed figure carries: the digest of its numbers and of this module, so that a stale one is told."""
+    return f"sha256:{hashlib.sha256(Path(__file__).read_bytes() + repr(shown).encode()).hexdigest()}"
 
 
 def _reach(trace: Trace) -> tuple[float, float]:
@@ -325,6 +335,34 @@ def _arm_names(axes: Axes, base: Sequence[Series], sub: Sequence[Series]) -> Non
         axes.annotate(
             name, place, (8, shift), textcoords="offset points", va="center", color=colour, annotation_clip=False
         )
+
+
+def noise(scatters: Sequence[Scatter]) -> str:
+    """How the bank settled, and whether the core's differences from itself are as normal as the t-test takes them."""
+    colours = (BLUE, VERMILION, INK, MUTED)
+    with _style():
+        figure = _figure(9.2, 3.9)
+        history, quantiles = figure.subplots(1, 2, width_ratios=(1.2, 1))
+        for place, scatter in enumerate(scatters):
+            colour = colours[place % len(colours)]
+            marker = "os^D"[place % 4]
+            entered = range(1, len(scatter.s0) + 1)
+            history.plot(entered, scatter.s0, color=colour, marker=marker, markersize=4, linewidth=1.6)
+            _edge(history, entered[-1], scatter.s0[-1], scatter.label, colour)
+            n = len(scatter.same)
+            expected = [NormalDist().inv_cdf((i + 0.5) / n) for i in range(n)]
+            quantiles.plot(expected, scatter.same, marker, color=colour, markersize=5)
+        history.set(xlabel="evaluations in the bank", title="s0 of a loss difference, nats")
+        history.set_ylim(0, 1.25 * max(value for scatter in scatters for value in scatter.s0))
+        history.set_xlim(0.5, 0.5 + max(2, *(len(scatter.s0) for scatter in scatters)))
+        history.xaxis.get_major_locator().set_params(integer=True)
+        history.grid(axis="y")
+        quantiles.axline((0, 0), slope=1, color=MUTED, linewidth=0.8)
+        reach = 1.1 * max(2.0, *(abs(value) for scatter in scatters for value in scatter.same))
+        quantiles.set(xlabel="normal quantile", xlim=(-reach, reach), ylim=(-reach, reach))
+        quantiles.set_title("core against itself, in its own sd")
+        quantiles.grid()
+        return _svg(figure, fingerprint(tuple(scatters)))
 
 
 def inline(svg: str, prefix: str) -> str:

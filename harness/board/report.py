@@ -176,16 +176,11 @@ def stale(folder: Path, evaluations: Sequence[Evaluation]) -> dict[Path, Callabl
 
 
 def _stale_report(folder: Path, stem: str, report: Report) -> dict[Path, Callable[[], str]]:
-    """A figure is compared by the fingerprint that it carries, because drawing it takes far longer."""
-    texts: dict[Path, Callable[[], str]] = {}
     drawn = figures.traces(report.sections[0].entry, stem)
     shown = [drawn, *([] for _ in report.sections[1:])]
     path = folder / f"{stem}.md"
     text = page("report.md.j2", **_values(report, shown) | {"forest": []}, folder="")
+    texts = figures.outdated(folder, drawn)
     if not path.exists() or path.read_text(encoding="utf-8") != text:
         texts[path] = lambda: text
-    for figure in drawn:
-        place = folder / f"{figure.name}.svg"
-        if not place.exists() or figure.fingerprint not in place.read_text(encoding="utf-8"):
-            texts[place] = figure.draw
     return texts

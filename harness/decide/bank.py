@@ -7,6 +7,7 @@ from collections import deque
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 
+from harness.decide.early import early_rms
 from harness.decide.pairs import Pair, comparable_loss, is_base, pairs_of
 from harness.decide.stats import PRIOR_DF, centre, finite
 from harness.records.record import EvaluationRecord, RunRecord
@@ -59,25 +60,26 @@ class NoiseBank:
         least = NEAR_NULL * (self.s0 or 0.0)
         return _pooled([entry for entry in self.entries if entry.ss >= entry.df * least**2])
 
-    def add(self, differences: Iterable[float]) -> None:
-        """Enter the pair differences of one closed evaluation; fewer than two are ignored."""
-        self._enter(list(differences), weight=1.0)
+    def add(self, differences: Iterable[float]) -> bool:
+        """Enter the pair differences of one closed evaluation; False if they say nothing: fewer than two, all equal."""
+        return self._enter(list(differences), weight=1.0)
 
-    def add_runs(self, losses: Iterable[float]) -> None:
+    def add_runs(self, losses: Iterable[float]) -> bool:
         """Enter unpaired runs of one arm: a difference of two such runs has twice their variance, if rho = 0."""
-        self._enter(list(losses), weight=2.0)
+        return self._enter(list(losses), weight=2.0)
 
-    def _enter(self, values: Sequence[float], weight: float) -> None:
+    def _enter(self, values: Sequence[float], weight: float) -> bool:
         if len(values) < 2:
-            return
+            return False
         _, ss = centre(finite(values))
         if ss == 0:
-            return
+            return False
         ss, df = weight * ss, float(len(values) - 1)
         s0 = self.s0
         if s0 is not None and self.df >= FILLED_DF:
             ss = min(ss, WINSOR * df * s0**2)
         self.entries.append(Entry(ss, df))
+        return True
 
 
 @dataclass(frozen=True)
@@ -87,6 +89,7 @@ class Banks:
     loss: NoiseBank
     time: NoiseBank
     kappa: float | None  # nats per unit of ln(time); None without half-budget runs
+    early_rms: float | None  # nats between the early train losses of the core's pairs with itself
     source: str  # where the numbers come from, for people
 
 
@@ -103,8 +106,9 @@ def banks_for(evaluations: Iterable[Evaluation], track: str, budget: str, precis
     loss = _or_borrowed(budget, lambda name: _loss_bank(closed, name, precision, host_class))
     time = _or_borrowed(budget, lambda name: _time_bank(closed, name, host_class))
     kappa = _kappa(closed, budget)
+    early = _early_rms(closed, budget)
     rate = "no exchange rate" if kappa is None else f"exchange rate {kappa:.4g} nats per unit of ln(time)"
-    return Banks(loss.bank, time.bank, kappa, f"loss: {loss.said}; time: {time.said}; {rate}")
+    return Banks(loss.bank, time.bank, kappa, early, f"loss: {loss.said}; time: {time.said}; {rate}")
 
 
 @dataclass(frozen=True)
@@ -200,6 +204,14 @@ def _kappa(closed: Sequence[Evaluation], budget: str) -> float | None:
         rises = [half[seed] - full[seed] for seed in sorted(half.keys() & full.keys())]
         if rises:
             return math.fsum(rises) / len(rises) / math.log(2)
+    return None
+
+
+def _early_rms(closed: Sequence[Evaluation], budget: str) -> float | None:
+    """How far the core's early train losses lie from its own, re-keyed, in the latest calibration."""
+    for evaluation, runs in reversed(closed):
+        if evaluation.kind == "calibration" and evaluation.budget == budget and not evaluation.invalidated:
+            return early_rms(pairs_of(runs, "calibrate"))
     return None
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from harness.decide.decision import Decision, Verdict, decide, exchange_rate, first_look
+from harness.decide.early import equivalent
 from harness.decide.failures import invalid_reason, unstable_reason
 from harness.decide.pairs import Pair, pairs_of
 from harness.decide.stats import (
@@ -137,25 +138,17 @@ class Cell:
         return {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
 
 
-def judge_cell(
-    evaluation: EvaluationRecord,
-    runs: Iterable[RunRecord],
-    metric: Metric,
-    equivalent: bool = False,
-    loss_debt: float = 0.0,
-    time_debt: float = 0.0,
-) -> Cell:
+def judge_cell(evaluation: EvaluationRecord, runs: Iterable[RunRecord], metric: Metric) -> Cell:
     """Walk the decision path over the pairs in order and stop at the first verdict.
 
-    Later pairs (another claim of the same evaluation may need them) change nothing. `equivalent`: a maintainer labelled
-    the patch systems-only and its early training losses agree with the core's. Debts: see `decision.decide`.
+    Later pairs (another claim of the same evaluation may need them) change nothing.
     Raises MachineError for a claim on speed without an exchange rate.
     """
     runs = tuple(runs)
     pairs = pairs_of(runs, "decide")
     usable = pairs if metric == "loss" else tuple(pair for pair in pairs if pair.R is not None)
     fault = invalid_reason(evaluation, runs)
-    path = () if fault else _path(evaluation, usable, metric, equivalent, loss_debt, time_debt)
+    path = () if fault else _path(evaluation, usable, metric)
     used = usable[: path[-1].n] if path else usable[: evaluation.max_pairs]
     cell = _measured(evaluation, metric, used, path, _round(runs))
     cell = replace(cell, pair_points=tuple(_point(pair) for pair in pairs))
@@ -185,14 +178,7 @@ def overall_verdict(cells: Iterable[Cell]) -> TopVerdict:
     return "CONFIRMED" if any(confirmed) else "REVOKED"
 
 
-def _path(
-    evaluation: EvaluationRecord,
-    pairs: Sequence[Pair],
-    metric: Metric,
-    equivalent: bool,
-    loss_debt: float,
-    time_debt: float,
-) -> tuple[Decision, ...]:
+def _path(evaluation: EvaluationRecord, pairs: Sequence[Pair], metric: Metric) -> tuple[Decision, ...]:
     """The looks at pairs 2..N (3..N while the bank is short), up to the first verdict."""
     if metric == "speed":
         exchange_rate(evaluation.kappa, f"{evaluation.track} at {evaluation.budget}")
@@ -208,11 +194,11 @@ def _path(
             evaluation.s0_time or 0.0,
             k=evaluation.k,
             kappa=evaluation.kappa,
-            equivalent=equivalent,
+            equivalent=evaluation.systems_only and equivalent(pairs[:n], evaluation.early_rms),
             d0=d0,
-            loss_debt=loss_debt,
+            loss_debt=evaluation.loss_debt,
             alpha=evaluation.alpha,
-            time_debt=time_debt,
+            time_debt=evaluation.time_debt,
         )
         path.append(decision)
         if decision.verdict != "CONTINUE":

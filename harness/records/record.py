@@ -160,6 +160,10 @@ class EvaluationRecord(_Frozen):
     d0_time: Finite = 0.0  # weight of the bank for the time, in pairs
     bank: str = ""  # where s0 came from, for people
     kappa: Finite | None = None  # nats lost per halving-of-time unit: -dL / d ln T
+    systems_only: bool = False  # a maintainer's word: the patch means to change how fast the core is and nothing else
+    early_rms: Finite | None = None  # nats that the core's early train losses differ from its own under another start
+    loss_debt: Finite = 0.0  # nats that speed records gave away since the last loss record
+    time_debt: Finite = 0.0  # ln(time) that loss records gave away since the last speed record
     core_id: str  # digest of the track's core files
     core_digest: str  # digest of all of model_core
     data_id: str

@@ -15,9 +15,9 @@ from harness.data.prepare import PreparedData
 from harness.errors import MachineError
 from harness.records.record import EvaluationRecord, Round, RunRecord, RunSpec
 from harness.records.store import Store
-from harness.run import arms, sandbox, seeds
-from harness.run.evaluate import FAILED, close, said
-from harness.run.race import Bench, Reporter, race, rehearse
+from harness.run import arms, host, sandbox, seeds
+from harness.run.evaluate import FAILED, close, said, settle
+from harness.run.race import Bench, Reporter, race
 from harness.submission.patch import unpatched
 from harness.tracks import Budget, Track
 
@@ -45,34 +45,21 @@ def calibrate(calibration: Calibration, reporter: Reporter) -> EvaluationRecord:
     evaluation = _find(calibration) or _open(calibration)
     if evaluation.closed:
         reporter.note(f"{evaluation.id} is closed: nothing to run")
+        settle(calibration.root, calibration.store, evaluation)
         return evaluation
-    store = calibration.store
     salt = seeds.recall(calibration.root, evaluation.id, evaluation.salt_sha256)
-    work = calibration.root / ".blueberry" / "work" / evaluation.id
-    with (
-        arms.fresh_folder(work / "fresh") as fresh,
-        arms.built(work, {"core": unpatched(calibration.root, None, fresh / "core")}) as built,
-    ):
-        bench = Bench(
-            store=store,
-            evaluation=evaluation.id,
-            track=calibration.track,
-            budget=calibration.budget,
-            data=calibration.data,
-            arms=built,
-            work=work,
-            kept=arms.kept_checkpoints(calibration.root, calibration.track, calibration.budget),
-            micro_batch=calibration.micro_batch,
-            epochs=calibration.epochs,
-            reporter=reporter,
-        )
-        store.bury_orphans(evaluation.id, sandbox.NAME)
-        rehearse(bench)
-        for group in _groups(calibration, evaluation, salt):
-            while specs := _missing(group, store.runs(evaluation.id)):
-                for record in race(bench, specs):
-                    reporter.note(said(record))
-    return close(calibration.root, store, evaluation, salt)
+    with arms.fresh_folder(calibration.root / ".blueberry" / "work" / f"{evaluation.id}-core") as fresh:
+        cores = {"core": unpatched(calibration.root, None, fresh / "core")}
+        with Bench.set_up(calibration, evaluation.id, cores, reporter) as bench:
+            _run_all(calibration, bench, evaluation, salt)
+    return close(calibration.root, calibration.store, evaluation, salt)
+
+
+def _run_all(calibration: Calibration, bench: Bench, evaluation: EvaluationRecord, salt: str) -> None:
+    for group in _groups(calibration, evaluation, salt):
+        while specs := _missing(group, bench.store.runs(evaluation.id)):
+            for record in race(bench, specs):
+                bench.reporter.note(said(record))
 
 
 def _find(calibration: Calibration) -> EvaluationRecord | None:
@@ -80,9 +67,16 @@ def _find(calibration: Calibration) -> EvaluationRecord | None:
     wanted = (calibration.track.name, calibration.budget.name, core_id, calibration.data.data_id)
     for evaluation in reversed(calibration.store.evaluations()):
         found = (evaluation.track, evaluation.budget, evaluation.core_id, evaluation.data_id)
-        if evaluation.kind == "calibration" and found == wanted and evaluation.max_pairs == calibration.pairs:
+        same = evaluation.kind == "calibration" and found == wanted and evaluation.max_pairs == calibration.pairs
+        if same and _is_from_here(calibration.store.runs(evaluation.id)):
             return evaluation
     return None
+
+
+def _is_from_here(runs: Sequence[RunRecord]) -> bool:
+    """Noise belongs to a host class and a precision: what another kind of machine measured is not repeated here."""
+    here = (host.describe().host_class, host.precision())
+    return all((r.host.host_class, r.model.precision) == here for r in runs if r.host is not None and r.model)
 
 
 def _open(calibration: Calibration) -> EvaluationRecord:

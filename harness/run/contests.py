@@ -33,6 +33,7 @@ class Options:
     micro_batch: int | None = None  # None: fitted to the memory
     epochs: int = 1
     official: bool = False
+    systems_only: bool = False
 
 
 @dataclass(frozen=True)
@@ -98,6 +99,7 @@ def contests(root: Path, slug: str, options: Options, progress: Callable[[str], 
                 claimed_cells=len(manifest.claims) if cell.claimed else 1,
                 data=prepare(cell.track, options.data, progress),
                 official=options.official,
+                systems_only=options.systems_only,
                 max_pairs=options.pairs or cell.budget.max_pairs,
                 micro_batch=options.micro_batch,
                 epochs=options.epochs,

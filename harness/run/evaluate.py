@@ -14,6 +14,7 @@ from typing import Literal
 
 from harness.data.prepare import PreparedData
 from harness.decide import bank, cells
+from harness.decide.debts import Debts, debts
 from harness.decide.decision import exchange_rate
 from harness.decide.explain import explain
 from harness.errors import MachineError
@@ -21,7 +22,7 @@ from harness.records import ledger
 from harness.records.record import EvaluationRecord, Metric, Round, RunRecord, RunSpec
 from harness.records.store import Store
 from harness.run import arms, host, sandbox, seeds
-from harness.run.race import Bench, Reporter, race, rehearse
+from harness.run.race import Bench, Reporter, race
 from harness.submission.manifest import Manifest
 from harness.submission.patch import PatchedCore
 from harness.tracks import Budget, Track
@@ -48,6 +49,7 @@ class Contest:
     claimed_cells: int  # k
     data: PreparedData
     official: bool
+    systems_only: bool  # a maintainer's label
     max_pairs: int
     micro_batch: int | None
     epochs: int
@@ -74,26 +76,11 @@ def evaluate(contest: Contest, reporter: Reporter) -> Outcome:
     evaluation = find(contest) or _open(contest)
     if evaluation.closed:
         reporter.note(f"{evaluation.id} is closed: nothing to run")
+        settle(contest.root, contest.store, evaluation)
         return outcome_of(contest.store, evaluation)
     salt = seeds.recall(contest.root, evaluation.id, evaluation.salt_sha256)
-    work = contest.root / ".blueberry" / "work" / evaluation.id
-    with arms.built(work, {contest.slug: contest.patched, "core": contest.base}) as built:
-        bench = Bench(
-            store=contest.store,
-            evaluation=evaluation.id,
-            track=contest.track,
-            budget=contest.budget,
-            data=contest.data,
-            arms=built,
-            work=work,
-            kept=arms.kept_checkpoints(contest.root, contest.track, contest.budget),
-            micro_batch=contest.micro_batch,
-            epochs=contest.epochs,
-            reporter=reporter,
-        )
-        for record in contest.store.bury_orphans(evaluation.id, sandbox.NAME):
-            reporter.note(f"{record.spec.stem} had been started and was cut off; it runs again")
-        rehearse(bench)
+    cores = {contest.slug: contest.patched, "core": contest.base}
+    with Bench.set_up(contest, evaluation.id, cores, reporter) as bench:
         decided = _run_until_decided(bench, evaluation, salt)
     return outcome_of(contest.store, close(contest.root, contest.store, decided.evaluation, salt))
 
@@ -149,13 +136,14 @@ def _open(contest: Contest) -> EvaluationRecord:
         exchange_rate(banks.kappa, f"{contest.track.name} at {contest.budget.name}")  # refused before anything is spent
     pairs = 2 * contest.max_pairs + contest.budget.confirm_pairs
     salt = seeds.new_salt(contest.track.name, contest.budget.name, contest.patched.patch_sha or "", pairs)
-    record = _promise(contest, banks, seeds.digest(salt))
+    owed = debts(known, contest.track.name, contest.budget.name)
+    record = _promise(contest, banks, owed, seeds.digest(salt))
     seeds.keep(contest.root, record.id, salt)
     contest.store.put_evaluation(record)
     return record
 
 
-def _promise(contest: Contest, banks: bank.Banks, salt_sha256: str) -> EvaluationRecord:
+def _promise(contest: Contest, banks: bank.Banks, owed: Debts, salt_sha256: str) -> EvaluationRecord:
     return EvaluationRecord(
         id=f"{contest.slug}-{contest.track.name}-{contest.budget.name}-{salt_sha256[:10]}",
         slug=contest.slug,
@@ -179,6 +167,10 @@ def _promise(contest: Contest, banks: bank.Banks, salt_sha256: str) -> Evaluatio
         d0_time=banks.time.d0,
         bank=banks.source,
         kappa=banks.kappa,
+        systems_only=contest.systems_only,
+        early_rms=banks.early_rms,
+        loss_debt=owed.loss,
+        time_debt=owed.time,
         core_id=arms.track_core_id(contest.root, contest.track),
         core_digest=arms.core_digest_of(contest.root),
         data_id=contest.data.data_id,
@@ -286,6 +278,11 @@ def close(root: Path, store: Store, evaluation: EvaluationRecord, salt: str) -> 
         }
     )
     store.put_evaluation(closed)
+    settle(root, store, closed)
+    return closed
+
+
+def settle(root: Path, store: Store, closed: EvaluationRecord) -> None:
+    """What follows closing, and is made up for on the next call if the harness died in between."""
     ledger.append(store, closed.id)
     seeds.forget(root, closed.id)
-    return closed

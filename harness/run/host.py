@@ -12,6 +12,8 @@ from pathlib import Path
 
 from harness.records.record import Host
 
+INSTRUCTION_SETS = {"amx_bf16": "AMX", "avx512_bf16": "AVX-512 bf16", "avx512f": "AVX-512", "avx2": "AVX2"}
+
 
 def threads() -> int:
     """Processors that this process may use."""
@@ -19,13 +21,22 @@ def threads() -> int:
 
 
 def cpu_name() -> str:
+    """Model and widest instruction set: rented machines call very different processors by one name."""
+    facts: dict[str, str] = {}
     for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
-        if line.startswith("model name"):
-            return line.partition(":")[2].strip()
-    return platform.machine()
+        key, _, value = line.partition(":")
+        facts.setdefault(key.strip(), value.strip())
+    flags = set(facts.get("flags", "").split())
+    widest = next((name for flag, name in INSTRUCTION_SETS.items() if flag in flags), None)
+    name = facts.get("model name", platform.machine())
+    return f"{name} with {widest}" if widest else name
 
 
-def describe(accelerator: str = "cpu") -> Host:
+def describe(accelerator: str | None = None) -> Host:
+    """This machine; `accelerator` is what a worker found, which without one is asked of the driver."""
+    if accelerator is None:
+        device = _cuda_device()
+        accelerator = device[0] if device else "cpu"
     return Host(
         accelerator=accelerator,
         cpu=cpu_name(),
@@ -43,17 +54,18 @@ def worker_seed(seed: int, init_key: int) -> int:
 
 def precision() -> str:
     """What the core's `auto` precision comes to here: bf16 where the hardware has it, else fp16 on CUDA, else fp32."""
-    capability = _compute_capability()
-    if capability is not None:
-        return "bf16" if capability >= 8.0 else "fp16"
+    device = _cuda_device()
+    if device is not None:
+        return "bf16" if device[1] >= 8.0 else "fp16"
     flags = Path("/proc/cpuinfo").read_text(encoding="utf-8").split()
     return "bf16" if {"avx512_bf16", "amx_bf16"} & set(flags) else "fp32"
 
 
-def _compute_capability() -> float | None:
-    """Of the first CUDA device; None without one."""
+def _cuda_device() -> tuple[str, float] | None:
+    """Name, as torch has it too, and compute capability of the first CUDA device; None without one."""
     if shutil.which("nvidia-smi") is None:
         return None
-    command = ["nvidia-smi", "--query-gpu=compute_cap", "--format=csv,noheader"]
-    lines = subprocess.run(command, capture_output=True, text=True, check=False).stdout.split()
-    return float(lines[0]) if lines else None
+    command = ["nvidia-smi", "--query-gpu=name,compute_cap", "--format=csv,noheader"]
+    lines = subprocess.run(command, capture_output=True, text=True, check=False).stdout.splitlines()
+    name, _, capability = lines[0].partition(", ") if lines else ("", "", "")
+    return (name, float(capability)) if capability else None

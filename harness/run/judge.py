@@ -27,6 +27,7 @@ from harness.tracks import Track
 SETUP_LIMIT_S = 600.0
 SCORE_LIMIT_S = 600.0  # for one batch
 GRACE_S = 60.0  # on top of the slowest acceptable training time
+LONGEST_CURVE = 1_000  # points kept of what a worker reports; the core's own trainer sends about a hundred
 LARGEST_TAKE = 1 << 24  # tokens in one request; bounds the judge's memory
 
 
@@ -179,8 +180,8 @@ def _serve(
     while True:
         request = _answer(channel, "take")
         now = time.monotonic() - start
-        for tokens, loss in _points(request):
-            curve.append((tokens, loss, round(now, 3)))
+        points = _points(request)[: LONGEST_CURVE - len(curve)]
+        curve += [(tokens, loss, round(now, 3)) for tokens, loss in points]
         tick(stream.served, curve[-1][1] if curve else None, now)
         rows = _number(request, "rows", 1, LARGEST_TAKE)
         tokens = _number(request, "tokens", 1, LARGEST_TAKE // rows)

@@ -6,10 +6,11 @@ arms go side by side there: a verdict costs less, and the processes stay as fres
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import os
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,7 +24,8 @@ from harness.data.prepare import PreparedData
 from harness.data.stream import TokenStream, held_out_rows
 from harness.records.record import AuditResult, Metrics, RunRecord, RunSpec, Status
 from harness.records.store import Store
-from harness.run import host, judge, sandbox
+from harness.run import arms, host, judge, sandbox
+from harness.submission.patch import PatchedCore
 from harness.tracks import Budget, Track
 
 
@@ -38,6 +40,25 @@ class Reporter(Protocol):
 
     def tick(self, spec: RunSpec, tokens: int, loss: float | None, seconds: float) -> None:
         """Training goes on."""
+
+
+class Order(Protocol):
+    """What an evaluation and a calibration have in common: where, what and on which data."""
+
+    @property
+    def root(self) -> Path: ...
+    @property
+    def store(self) -> Store: ...
+    @property
+    def track(self) -> Track: ...
+    @property
+    def budget(self) -> Budget: ...
+    @property
+    def data(self) -> PreparedData: ...
+    @property
+    def micro_batch(self) -> int | None: ...
+    @property
+    def epochs(self) -> int: ...
 
 
 @dataclass(frozen=True)
@@ -55,6 +76,32 @@ class Bench:
     micro_batch: int | None
     epochs: int
     reporter: Reporter
+
+    @classmethod
+    @contextlib.contextmanager
+    def set_up(
+        cls, order: Order, evaluation: str, cores: Mapping[str, PatchedCore], reporter: Reporter
+    ) -> Iterator[Bench]:
+        """The bench of an open evaluation: arms built, runs that were cut off recorded, the machine warmed up."""
+        work = order.root / ".blueberry" / "work" / evaluation
+        with arms.built(work, cores) as built:
+            for record in order.store.bury_orphans(evaluation, sandbox.NAME):
+                reporter.note(f"{record.spec.stem} had been started and was cut off; it runs again")
+            for arm in built.values():
+                judge.rehearse(arm, order.track)
+            yield cls(
+                store=order.store,
+                evaluation=evaluation,
+                track=order.track,
+                budget=order.budget,
+                data=order.data,
+                arms=built,
+                work=work,
+                kept=arms.kept_checkpoints(order.root, order.track, order.budget),
+                micro_batch=order.micro_batch,
+                epochs=order.epochs,
+                reporter=reporter,
+            )
 
     def held_out(self, spec: RunSpec) -> NDArray[np.uint16]:
         """(R, T + 1). Decisions are made on validation, confirmations on test."""
@@ -95,12 +142,6 @@ def race(bench: Bench, specs: Sequence[RunSpec]) -> list[RunRecord]:
         for run in runs:
             if run.trained is not None:
                 run.trained.checkpoint.close()
-
-
-def rehearse(bench: Bench) -> None:
-    """Warms this machine up for every arm once, before anything is timed."""
-    for arm in bench.arms.values():
-        judge.rehearse(arm, bench.track)
 
 
 def _train(bench: Bench, spec: RunSpec) -> _Run:

@@ -230,3 +230,24 @@ def test_an_unreadable_run_file_is_named(factory):
 
 def test_an_empty_store_has_a_board(factory):
     assert "Published elsewhere" in text_of(factory)
+
+
+def test_the_noise_figure_is_written_beside_the_reports_and_told_when_stale(factory):
+    factory.calibration()
+    write(factory)
+    figure = factory.store.folder / "reports" / "noise-llm-tiny.svg"
+    assert f"(reports/{figure.name})" in (factory.store.folder / leaderboard.NAME).read_text()
+    assert leaderboard.check(factory.store) == []
+    drawn = figure.read_text()
+    figure.write_text(drawn.replace("sha256:", "sha256:0"))
+    assert leaderboard.check(factory.store) == [figure]
+    write(factory)
+    assert figure.read_text() == drawn
+
+
+def test_the_board_says_how_much_error_has_been_spent(factory):
+    for slug in ("one", "two", "three"):
+        factory.evaluation(slug, GOOD, FRESH)
+    factory.evaluation("open", GOOD, close=False)
+    text = part(text_of(factory), "Noise")
+    assert "3 claims have been decided" in text and "0.06 of them" in text

@@ -40,6 +40,7 @@ def make_run(
     host: Host | None = HOST,
     precision: str = "bf16",
     error: str | None = None,
+    curve: tuple[tuple[int, float, float], ...] = ((1, 8.0, 1.0),),
 ) -> RunRecord:
     patched = sub and not calibration
     spec = RunSpec(
@@ -63,6 +64,7 @@ def make_run(
         status=status,
         loss=loss if status == "completed" else None,
         train_seconds=seconds,
+        curve=curve,
         model=FACTS.model_copy(update={"fitted": fitted, "precision": precision}),
         host=host,
         error=error,

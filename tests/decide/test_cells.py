@@ -32,10 +32,9 @@ def judge(evaluation_file: Make, run_files: Make) -> Callable[..., Cell]:
         R: Sequence[float] | None = None,
         metric: Any = "loss",
         more: Sequence[Any] = (),
-        equivalent: bool = False,
         **changes: Any,
     ) -> Cell:
-        return judge_cell(evaluation_file(**changes), (*run_files(D, R), *more), metric, equivalent)
+        return judge_cell(evaluation_file(**changes), (*run_files(D, R), *more), metric)
 
     return judged
 
@@ -48,7 +47,8 @@ def test_every_trace_ends_with_the_same_word_from_run_files(vectors: dict[str, A
             terms["D"],
             terms["R"],
             terms["claim"],
-            equivalent=terms.get("equivalent", False),
+            systems_only=terms.get("equivalent", False),
+            early_rms=0.01,
             max_pairs=terms["N"],
             kappa=terms.get("kappa"),
             d0=d0,
@@ -156,11 +156,10 @@ def test_an_idea_that_was_tried_before_has_to_reach_half_the_bar(judge: Make) ->
 
 def test_what_earlier_records_gave_away_counts_in_a_cell(evaluation_file: Make, run_files: Make) -> None:
     slower, lossy = run_files([0.03, 0.031], [0.05, 0.05]), run_files([-0.001] * 4, [-0.06] * 4)
-    evaluation = evaluation_file()
-    assert judge_cell(evaluation, slower, "loss").verdict == "ACCEPT_LOSS"
-    assert judge_cell(evaluation, slower, "loss", time_debt=0.05).verdict == "REVIEW_TRADEOFF"
-    assert judge_cell(evaluation, lossy, "speed").verdict == "ACCEPT_SPEED"
-    assert judge_cell(evaluation, lossy, "speed", loss_debt=0.0045).verdict == "CONTINUE"
+    assert judge_cell(evaluation_file(), slower, "loss").verdict == "ACCEPT_LOSS"
+    assert judge_cell(evaluation_file(time_debt=0.05), slower, "loss").verdict == "REVIEW_TRADEOFF"
+    assert judge_cell(evaluation_file(), lossy, "speed").verdict == "ACCEPT_SPEED"
+    assert judge_cell(evaluation_file(loss_debt=0.0045), lossy, "speed").verdict == "CONTINUE"
 
 
 def test_the_net_gain_has_the_interval_of_its_own_differences(judge: Make) -> None:

@@ -104,6 +104,13 @@ def test_tokens_arrive_in_the_stream_s_order(tmp_path: Path, prepared: PreparedD
     train(tmp_path, prepared, body).checkpoint.close()
 
 
+def test_a_worker_that_never_stops_reporting_cannot_fill_the_run_file(tmp_path: Path, prepared: PreparedData) -> None:
+    body = "ready()\nwhile take(rows=1, tokens=1, points=[(1, 8.0)] * 4) is not None: pass\ndone()"
+    trained = train(tmp_path, prepared, body)
+    assert trained.tokens_served == 8_192 and len(trained.curve) == judge.LONGEST_CURVE
+    trained.checkpoint.close()
+
+
 MISBEHAVIOUR = [
     ("sys.exit(3)", "exited with 3"),
     ("print('last words'); sys.exit(1)", "last words"),

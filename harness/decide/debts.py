@@ -1,0 +1,48 @@
+"""What earlier records gave away: many small losses for speed, or slowdowns for loss, must not add up unseen."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from harness.decide.bank import Evaluation
+from harness.decide.cells import judge_cell
+from harness.decide.pairs import pairs_of
+
+
+@dataclass(frozen=True)
+class Debts:
+    """Frozen into an evaluation when it opens."""
+
+    loss: float  # nats that confirmed speed records gave away since the last confirmed loss record
+    time: float  # ln(time) that confirmed loss records gave away since the last confirmed speed record
+
+
+def debts(evaluations: Iterable[Evaluation], track: str, budget: str) -> Debts:
+    """The debts of a cell, from the confirmed official records in the order in which they were closed."""
+    closed = [
+        (evaluation, runs)
+        for evaluation, runs in evaluations
+        if (evaluation.track, evaluation.budget) == (track, budget)
+        and evaluation.official
+        and evaluation.closed is not None
+        and evaluation.kind == "submission"
+    ]
+    loss = time = 0.0
+    for evaluation, runs in sorted(closed, key=lambda item: (item[0].closed or "", item[0].id)):
+        fresh = pairs_of(runs, "confirm")
+        for metric in evaluation.metrics:
+            confirm = judge_cell(evaluation, runs, metric).confirm
+            if confirm is None or not confirm.confirmed:
+                continue
+            if metric == "speed":
+                loss, time = loss + _given([-pair.D for pair in fresh]), 0.0
+            else:
+                loss, time = 0.0, time + _given([pair.R for pair in fresh if pair.R is not None])
+    return Debts(loss, time)
+
+
+def _given(rises: list[float]) -> float:
+    """The mean rise; a fall gives nothing back."""
+    return max(0.0, math.fsum(rises) / len(rises)) if rises else 0.0
