@@ -26,7 +26,7 @@ RESULT = Path(__file__).parent / "results" / "sweep.csv"
 FACTORS = {"muon_lr": (0.5, 2.0), "adamw_lr": (0.5, 2.0)}
 VALUES = {
     "schedule": ("cosine", "linear", "constant"),
-    "decay": (0.2, 0.5, 0.7),
+    "decay": (0.2, 0.3, 0.7),
     "adamw_beta2": (0.98,),
     "muon_momentum": (0.7, 0.9),
     "weight_decay": (0.05,),

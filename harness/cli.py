@@ -31,7 +31,7 @@ app = typer.Typer(
 data_app = typer.Typer(no_args_is_help=True, help="Prepare or show the data of a track.", rich_markup_mode=None)
 app.add_typer(data_app, name="data")
 
-DEMO = "token-smear"  # the submission that `make demo` races
+DEMO = "wide-smear"  # the submission that `make demo` races
 
 Json = Annotated[bool, typer.Option("--json", help="One JSON object on stdout, nothing else.")]
 Slug = Annotated[str, typer.Argument(help="Folder in submissions/ (or baselines/).", show_default=False)]
@@ -41,9 +41,7 @@ PairsOption = Annotated[int | None, typer.Option("--pairs", min=2, max=100, help
 DataOption = Annotated[str | None, typer.Option("--data", help="embedded, hub:NAME@REVISION or files:PATH.")]
 FitOption = Annotated[str, typer.Option("--fit", help="auto, or rows of a micro-batch; updates stay as large.")]
 EpochsOption = Annotated[int, typer.Option("--epochs", min=1, help="Passes over the data that are allowed.")]
-SystemsOnly = Annotated[
-    bool, typer.Option("--systems-only", help="A maintainer's label: the patch means to change speed and nothing else.")
-]
+SystemsOnly = Annotated[bool, typer.Option("--systems-only", help="A maintainer's label: it changes speed alone.")]
 Official = Annotated[bool, typer.Option("--official", help="Into leaderboard/: for maintainers and the bot.")]
 
 
@@ -200,8 +198,7 @@ def run(
     """Train patched and unpatched core in pairs until there is a verdict. Run it again to resume."""
     from harness.run.contests import Options
 
-    options = Options(track, budget, pairs, data, micro_batch(fit), epochs, official, systems_only)
-    return _run(root(), slug, options)
+    return _run(root(), slug, Options(track, budget, pairs, data, micro_batch(fit), epochs, official, systems_only))
 
 
 def _run(here: Path, slug: str, options: Any) -> Said:
@@ -410,11 +407,11 @@ def main() -> None:
     try:
         said = _called(arguments)
     except (KeyboardInterrupt, typer.Abort):
-        again = "run the same command again to resume"
-        stopped = Fault("interrupted", "blueberry " + " ".join(arguments), "was stopped", again)
+        where, fix = "blueberry " + " ".join(arguments), "run the same command again to resume"
+        stopped = _faulted((Fault("interrupted", where, "was stopped", fix),), 130)
         if "--json" in arguments:
-            print(json.dumps(_faulted((stopped,), 130).data), flush=True)
-        say(f"\nstopped; {again}")
+            print(json.dumps(stopped.data), flush=True)
+        say("\n" + stopped.text)
         os._exit(130)  # the workers die with this process; waiting for their threads would keep a person waiting
     if "--json" in arguments:
         print(json.dumps(said.data, allow_nan=False, default=str))

@@ -64,7 +64,7 @@ PRESETS = {
         adamw_lr=0.01,
         schedule="wsd",
         warmup=0.02,
-        decay=0.3,
+        decay=0.5,
         lr_floor=0.0,
         compile=False,
     ),
