@@ -29,12 +29,11 @@ def runs(project: Project, slug: str) -> list[dict[str, Any]]:
 
 
 def test_a_gain_is_accepted_confirmed_on_fresh_seeds_and_rendered(project: Project) -> None:
-    # 8 updates instead of 4 gain 0.3 nat, 14 times what a pair scatters; two wide layers pay for their time
+    # 8 updates instead of 4 gain far more than a pair scatters; two wide layers pay for their time
     project.submit(
         "gain",
         ("lm.py", TINY, "        d_ff=1_680,\n        batch_size=4,\n"),
         ("lm.py", "n_layers=5", "n_layers=2"),
-        ("lm.py", "adamw_lr=0.01,", "adamw_lr=0.006,"),
     )
 
     answer = project.json("run", "gain", "--budget", "test")
