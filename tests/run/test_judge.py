@@ -12,7 +12,7 @@ import pytest
 from harness.data.prepare import PreparedData
 from harness.data.stream import TokenStream
 from harness.records.record import RunSpec
-from harness.run import arms, judge
+from harness.run import arms, host, judge
 from harness.tracks import track_named
 
 TRACK = track_named("llm-tiny")
@@ -111,6 +111,19 @@ def test_a_worker_that_never_stops_reporting_cannot_fill_the_run_file(tmp_path: 
     trained.checkpoint.close()
 
 
+def test_what_a_worker_says_of_itself_after_the_clock_changes_nothing(tmp_path: Path, prepared: PreparedData) -> None:
+    body = "ready()\nwhile take() is not None: pass\nfacts.update(fitted=True, batch_tokens=7, steps=9)\ndone()"
+    trained = train(tmp_path, prepared, body)
+    assert (trained.model.fitted, trained.model.batch_tokens, trained.model.steps) == (False, 512, 9)
+    assert trained.host == host.describe(), "which machine it is, is the judge's to say"
+    trained.checkpoint.close()
+
+
+def test_half_a_character_in_an_error_can_still_be_written_down(tmp_path: Path, prepared: PreparedData) -> None:
+    error = failure(tmp_path, prepared, "channel.send({'kind': 'failed', 'error': 'x' + chr(0xd800)})")
+    assert error.error.encode("utf-8") and "x" in error.error
+
+
 MISBEHAVIOUR = [
     ("sys.exit(3)", "exited with 3"),
     ("print('last words'); sys.exit(1)", "last words"),
@@ -120,6 +133,14 @@ MISBEHAVIOUR = [
     ("ready(); take(rows=1 << 30)", "rows ="),
     ("ready(); take(rows=True)", "rows = True"),
     ("ready(); take(points=[['a', 'b']])", "not numbers"),
+    ("ready(); take(points=[[1, 1e999]])", "Infinity in a header"),
+    ("ready(); take(points={'a': 1})", "not numbers"),
+    ("ready(); take(points=[[-1, 8.0]])", "out of bounds"),
+    (
+        'head = b\'{"kind": "take", "rows": 1, "tokens": 1, "points": [[1e999, 1]]}\'\n'
+        "ready(); os.write(int(sys.argv[2]), struct.pack('<I', len(head)) + head)",
+        "not numbers",
+    ),
     ("os.write(int(sys.argv[2]), b'\\xff' * 64)", "a header of"),
     ("channel.send({'kind': 'failed', 'error': 'ValueError: so'})", "ValueError: so"),
     ("ready()\nwhile take() is not None: pass\ndone(b'')", "no checkpoint was written"),
