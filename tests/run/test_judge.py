@@ -30,6 +30,9 @@ def take(rows=2, tokens=256, points=()):
     channel.send({"kind": "take", "rows": rows, "tokens": tokens, "points": list(points)})
     answer = channel.receive()
     return None if answer["kind"] == "end" else channel.payload(answer, rows * (tokens + 1) * 2)
+def raw(points):
+    head = f'{{"kind": "take", "rows": 1, "tokens": 1, "points": {points}, "bytes": 0}}'.encode()
+    os.write(int(sys.argv[2]), struct.pack("<I", len(head)) + head)
 def tensor_file():
     head = json.dumps({"a": {"dtype": "F32", "shape": [3], "data_offsets": [0, 12]}}).encode()
     return struct.pack("<Q", len(head)) + head + bytes(12)
@@ -133,14 +136,11 @@ MISBEHAVIOUR = [
     ("ready(); take(rows=1 << 30)", "rows ="),
     ("ready(); take(rows=True)", "rows = True"),
     ("ready(); take(points=[['a', 'b']])", "not numbers"),
-    ("ready(); take(points=[[1, 1e999]])", "Infinity in a header"),
+    ("ready(); raw('[[1e999, 1]]')", "not numbers"),
+    ("ready(); raw('[[1, 1e999]]')", "out of bounds"),
+    ("ready(); raw('[[1, NaN]]')", "NaN in a header"),
     ("ready(); take(points={'a': 1})", "not numbers"),
     ("ready(); take(points=[[-1, 8.0]])", "out of bounds"),
-    (
-        'head = b\'{"kind": "take", "rows": 1, "tokens": 1, "points": [[1e999, 1]]}\'\n'
-        "ready(); os.write(int(sys.argv[2]), struct.pack('<I', len(head)) + head)",
-        "not numbers",
-    ),
     ("os.write(int(sys.argv[2]), b'\\xff' * 64)", "a header of"),
     ("channel.send({'kind': 'failed', 'error': 'ValueError: so'})", "ValueError: so"),
     ("ready()\nwhile take() is not None: pass\ndone(b'')", "no checkpoint was written"),
