@@ -105,6 +105,7 @@ class RunRecord(_Frozen):
     metrics: Metrics = Metrics()
     tokens_served: int = 0  # by the judge's meter
     train_seconds: Finite | None = None  # by the judge's clock; None where it cannot be compared (resumed)
+    setup_seconds: Finite | None = None  # start, build and warm-up, before the clock
     curve: tuple[tuple[int, Finite, Finite], ...] = ()  # (tokens, train loss as the worker says, seconds)
     model: ModelFacts | None = None
     audits: tuple[AuditResult, ...] = ()

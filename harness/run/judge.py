@@ -56,6 +56,7 @@ class Trained:
 
     checkpoint: checkpoint.Checkpoint
     tokens_served: int
+    setup_seconds: float  # from the launch to `ready`, outside the clock
     seconds: float
     curve: tuple[tuple[int, float, float], ...]
     model: ModelFacts
@@ -153,6 +154,7 @@ def train(arm: Arm, spec: RunSpec, track: Track, stream: TokenStream, micro_batc
         "micro_batch": micro_batch,
     }
     fd = checkpoint.create()
+    launched = time.monotonic()
     try:
         with _stage(arm, job, fd, threads) as channel:
             ready = _answer(channel, "ready")
@@ -172,7 +174,7 @@ def train(arm: Arm, spec: RunSpec, track: Track, stream: TokenStream, micro_batc
         os.close(fd)
         raise
     model = told.model_copy(update={"parameters": sealed.parameters})
-    return Trained(sealed, stream.served, seconds, curve, model, host.describe())
+    return Trained(sealed, stream.served, start - launched, seconds, curve, model, host.describe())
 
 
 def rehearse(arm: Arm, track: Track) -> None:

@@ -243,6 +243,7 @@ def _record(bench: Bench, run: _Run) -> RunRecord:
         metrics=metrics,
         tokens_served=trained.tokens_served if trained else 0,
         train_seconds=round(trained.seconds, 4) if trained else None,
+        setup_seconds=round(trained.setup_seconds, 2) if trained else None,
         curve=trained.curve if trained else (),
         model=trained.model if trained else None,
         audits=run.audits,

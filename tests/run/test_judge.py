@@ -25,7 +25,7 @@ checkpoint = f"/proc/self/fd/{sys.argv[3]}"
 job = channel.receive()
 facts = {"steps": 1, "batch_tokens": 512, "micro_batch": 2, "precision": "fp32", "fitted": False,
          "active_parameters": 3, "peak_memory_bytes": 1}
-def ready(): channel.send({"kind": "ready", "accelerator": "cpu", **facts})
+def ready(): channel.send({"kind": "ready", **facts})
 def take(rows=2, tokens=256, points=()):
     channel.send({"kind": "take", "rows": rows, "tokens": tokens, "points": list(points)})
     answer = channel.receive()
