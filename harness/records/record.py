@@ -104,6 +104,7 @@ class RunRecord(_Frozen):
     loss: Finite | None = None  # on validation; on test in the confirm round
     metrics: Metrics = Metrics()
     tokens_served: int = 0  # by the judge's meter
+    unique_tokens: int = 0  # different ones within the budget; fewer than served where passes repeat
     train_seconds: Finite | None = None  # by the judge's clock; None where it cannot be compared (resumed)
     setup_seconds: Finite | None = None  # start, build and warm-up, before the clock
     curve: tuple[tuple[int, Finite, Finite], ...] = ()  # (tokens, train loss as the worker says, seconds)

@@ -56,6 +56,7 @@ class Trained:
 
     checkpoint: checkpoint.Checkpoint
     tokens_served: int
+    unique_tokens: int
     setup_seconds: float  # from the launch to `ready`, outside the clock
     seconds: float
     curve: tuple[tuple[int, float, float], ...]
@@ -174,7 +175,7 @@ def train(arm: Arm, spec: RunSpec, track: Track, stream: TokenStream, micro_batc
         os.close(fd)
         raise
     model = told.model_copy(update={"parameters": sealed.parameters})
-    return Trained(sealed, stream.served, start - launched, seconds, curve, model, host.describe())
+    return Trained(sealed, stream.served, stream.unique_tokens, start - launched, seconds, curve, model, host.describe())
 
 
 def rehearse(arm: Arm, track: Track) -> None:

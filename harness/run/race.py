@@ -242,6 +242,7 @@ def _record(bench: Bench, run: _Run) -> RunRecord:
         loss=loss,
         metrics=metrics,
         tokens_served=trained.tokens_served if trained else 0,
+        unique_tokens=trained.unique_tokens if trained else 0,
         train_seconds=round(trained.seconds, 4) if trained else None,
         setup_seconds=round(trained.setup_seconds, 2) if trained else None,
         curve=trained.curve if trained else (),
