@@ -1,6 +1,7 @@
 """Training throughput of the tiny core beside the same shape built from transformers' Llama classes.
 
-Run as `python benchmarks/throughput.py`; takes about a minute and writes benchmarks/results/throughput.json.
+Run as `python benchmarks/throughput.py`; takes about a minute and keeps its figures in
+benchmarks/results/throughput.json, one record for each precision.
 
 Every arm has a process of its own and they take turns, one update at a time, so that whatever else the machine does
 falls on all of them. Beside the core stands the core with Llama's gated MLP, whose matrices are then Llama's exactly,
@@ -159,9 +160,10 @@ def main() -> None:
     }
     for name, value in ratios.items():
         print(f"{name:50} {value:.2f}")
-    facts = {"threads": torch.get_num_threads(), "precision": PRECISION, "torch": torch.__version__, "rounds": ROUNDS}
-    record = {"seconds": result, "ratios": ratios, **facts}
-    RESULT.write_text(json.dumps(record, indent=1, sort_keys=True) + "\n")
+    facts = {"threads": torch.get_num_threads(), "torch": torch.__version__, "rounds": ROUNDS}
+    records = json.loads(RESULT.read_text()) if RESULT.exists() else {}
+    records[PRECISION] = {"seconds": result, "ratios": ratios, **facts}
+    RESULT.write_text(json.dumps(records, indent=1, sort_keys=True) + "\n")
 
 
 if __name__ == "__main__":

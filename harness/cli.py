@@ -175,7 +175,7 @@ def plan(
     manifest = load_manifest(find_folder(here, slug))
     cells = chosen_cells(manifest, Options(track=track, budget=budget))
     plans = [
-        plan_cell(here, c.track, c.budget, metric, len(manifest.claims), pairs or c.budget.max_pairs, price)
+        plan_cell(here, c.track, c.budget, metric, c.k, pairs or c.budget.max_pairs, price)
         for c in cells
         for metric in c.metrics
     ]

@@ -44,6 +44,12 @@ def test_wrong_usage_is_one_message_with_exit_code_2(project: Project, arguments
     assert len(faults) == 1 and set(faults[0]) == {"rule", "where", "what", "fix"}
 
 
+def test_a_budget_beyond_the_data_is_refused_before_anything_is_opened(project: Project) -> None:
+    done = project.call("run", "idea", "--budget", "8M")
+    assert done.returncode == 2 and "--epochs" in done.stderr and "Traceback" not in done.stderr
+    assert not list((project.root / ".blueberry").glob("evaluations/*")), "it would stand in the way of a later run"
+
+
 def test_outside_a_project_the_message_says_where_to_go(tmp_path_factory: pytest.TempPathFactory) -> None:
     done = Project(tmp_path_factory.mktemp("elsewhere")).call("tracks")
     assert done.returncode == 0, "the tracks need no project"

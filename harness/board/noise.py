@@ -9,8 +9,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from harness.board.plots import Scatter
-from harness.decide.bank import Evaluation, NoiseBank, banks_for
+from harness.decide.bank import Evaluation, NoiseBank, banks_for, entering
 from harness.decide.pairs import Pair, pairs_of
+from harness.records.record import RunRecord
 from harness.tracks import BUDGETS
 
 
@@ -48,15 +49,15 @@ def noise_of(evaluations: Sequence[Evaluation], track: str) -> tuple[Noise, ...]
 
 def scatters_of(evaluations: Sequence[Evaluation], track: str) -> tuple[Scatter, ...]:
     """One for every budget and precision at which the core was paired with itself; the smallest budget first."""
-    found: dict[tuple[str, str], list[tuple[Pair, ...]]] = {}
-    own = [item for item in evaluations if item[0].track == track and item[0].closed and not item[0].invalidated]
-    for evaluation, runs in sorted(own, key=lambda item: (item[0].closed or "", item[0].id)):
-        pairs = pairs_of(runs, "calibrate" if evaluation.kind == "calibration" else "decide")
-        for precision in sorted({pair.base.model.precision for pair in pairs if pair.base.model}):
-            alike = tuple(pair for pair in pairs if pair.base.model and pair.base.model.precision == precision)
-            found.setdefault((evaluation.budget, precision), []).append(alike)
-    ordered = sorted(found.items(), key=lambda item: (BUDGETS[item[0][0]].tokens, item[0]))
-    scatters = (_scatter(f"{budget}, {precision}", rounds) for (budget, precision), rounds in ordered)
+    own = [item for item in evaluations if item[0].track == track and item[0].closed is not None]
+    own.sort(key=lambda item: (item[0].closed or "", item[0].id))
+    scatters = []
+    for budget in sorted({item[0].budget for item in own}, key=lambda name: BUDGETS[name].tokens):
+        rounds = entering(own, budget)
+        precisions = {pair.base.model.precision for pairs in rounds for pair in pairs if pair.base.model}
+        for precision in sorted(precisions):
+            alike = [[p for p in pairs if p.base.model and p.base.model.precision == precision] for pairs in rounds]
+            scatters.append(_scatter(f"{budget}, {precision}", [pairs for pairs in alike if pairs]))
     return tuple(scatter for scatter in scatters if scatter.same)
 
 
@@ -78,12 +79,19 @@ def _noise(own: Sequence[Evaluation], track: str, budget: str, precision: str, h
     here = [item for item in own if item[0].budget == budget]
     banks = banks_for(here, track, budget, precision, host_class)
     rounds = [
-        [pair for pair in pairs if _is_from(pair, precision, host_class)]
+        [pair for pair in pairs if _ran_on(pair.base, precision, host_class)]
         for item in here
         for pairs in (pairs_of(item[1], "calibrate"), pairs_of(item[1], "decide"))
     ]
     run_sd, rho = pooled_spread(rounds)
-    repeats = [[run.loss for run in item[1] if run.spec.round == "repeat" and run.loss is not None] for item in here]
+    repeats = [
+        [
+            run.loss
+            for run in item[1]
+            if run.loss is not None and run.spec.round == "repeat" and _ran_on(run, precision, host_class)
+        ]
+        for item in here
+    ]
     return Noise(
         budget, precision, host_class,
         s0=banks.loss.s0, df=banks.loss.df, s0_time=banks.time.s0, df_time=banks.time.df,
@@ -93,8 +101,8 @@ def _noise(own: Sequence[Evaluation], track: str, budget: str, precision: str, h
     )  # fmt: skip
 
 
-def _is_from(pair: Pair, precision: str, host_class: str) -> bool:
-    model, host = pair.base.model, pair.base.host
+def _ran_on(run: RunRecord, precision: str, host_class: str) -> bool:
+    model, host = run.model, run.host
     return model is not None and model.precision == precision and host is not None and host.host_class == host_class
 
 

@@ -9,6 +9,17 @@ from harness.data.shards import read_shard
 from harness.errors import UsageError
 
 
+def check_budget(prepared: PreparedData, budget_tokens: int, epochs: int) -> None:
+    """Raises UsageError when the budget needs more passes than `epochs`."""
+    available = prepared.tokens["train"] * epochs - 1  # the last token has no successor to predict
+    if budget_tokens > available:
+        raise UsageError(
+            "--budget",
+            f"{budget_tokens:,} training tokens, but {epochs} pass(es) over {prepared.source} give {available:,}",
+            "choose a smaller budget, more data with --data, or allow more passes with --epochs",
+        )
+
+
 class TokenStream:
     """The train split in the order of a seed, cut one row after the other from a budget of tokens.
 
@@ -32,13 +43,7 @@ class TokenStream:
         self.budget_tokens = budget_tokens
         self.block_tokens = block_tokens
         self.served = 0  # tokens so far: rows x tokens of every `take`
-        available = prepared.tokens["train"] * epochs - 1  # the last token has no successor to predict
-        if budget_tokens > available:
-            raise UsageError(
-                "--budget",
-                f"{budget_tokens:,} training tokens, but {epochs} pass(es) over {prepared.source} give {available:,}",
-                "choose a smaller budget, more data with --data, or allow more passes with --epochs",
-            )
+        check_budget(prepared, budget_tokens, epochs)
         self._epoch = 0
         self._queue: list[int] = []  # shards of this epoch that are still to come, next one last
         self._shard = np.empty(0, np.uint16)  # shuffled tokens of the shard being served

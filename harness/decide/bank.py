@@ -93,11 +93,20 @@ class Banks:
     source: str  # where the numbers come from, for people
 
 
-def banks_for(evaluations: Iterable[Evaluation], track: str, budget: str, precision: str, host_class: str) -> Banks:
+def banks_for(
+    evaluations: Iterable[Evaluation],
+    track: str,
+    budget: str,
+    precision: str,
+    host_class: str,
+    core_id: str | None = None,
+    data_id: str | None = None,
+) -> Banks:
     """The banks of a cell from all closed evaluations, calibrations included.
 
     Loss is pooled over host classes while their spreads agree, time never is. A budget without any entry borrows the
-    bank of the next smaller one.
+    bank of the next smaller one. The exchange rate and the early losses are those of one core on one data set, by
+    default of the latest that was calibrated.
     """
     closed = sorted(
         (item for item in evaluations if item[0].closed is not None and item[0].track == track),
@@ -105,8 +114,14 @@ def banks_for(evaluations: Iterable[Evaluation], track: str, budget: str, precis
     )
     loss = _or_borrowed(budget, lambda name: _loss_bank(closed, name, precision, host_class))
     time = _or_borrowed(budget, lambda name: _time_bank(closed, name, host_class))
-    kappa = _kappa(closed, budget)
-    early = _early_rms(closed, budget)
+    calibrations = [
+        (evaluation, runs)
+        for evaluation, runs in reversed(closed)
+        if (evaluation.kind, evaluation.budget, evaluation.invalidated) == ("calibration", budget, None)
+        and core_id in (None, evaluation.core_id)
+        and data_id in (None, evaluation.data_id)
+    ]
+    kappa, early = _kappa(calibrations), _early_rms(calibrations)
     rate = "no exchange rate" if kappa is None else f"exchange rate {kappa:.4g} nats per unit of ln(time)"
     return Banks(loss.bank, time.bank, kappa, early, f"loss: {loss.said}; time: {time.said}; {rate}")
 
@@ -127,7 +142,7 @@ def _or_borrowed(budget: str, fill: Callable[[str], _Filled]) -> _Filled:
     return _Filled(lent.bank, f"borrowed from {lender}, {lent.said}") if lent.bank.entries else own
 
 
-def _entering(closed: Sequence[Evaluation], budget: str) -> list[tuple[Pair, ...]]:
+def entering(closed: Iterable[Evaluation], budget: str) -> list[tuple[Pair, ...]]:
     """The pairs of each evaluation at this budget. Nothing refused: what cheated says nothing of honest noise."""
     return [
         pairs_of(runs, "calibrate" if evaluation.kind == "calibration" else "decide")
@@ -144,7 +159,7 @@ def _host_class(run: RunRecord) -> str:
 
 def _loss_bank(closed: Sequence[Evaluation], budget: str, precision: str, host_class: str) -> _Filled:
     by_host: list[tuple[str, list[float]]] = []
-    for pairs in _entering(closed, budget):
+    for pairs in entering(closed, budget):
         alike = [pair for pair in pairs if pair.base.model and pair.base.model.precision == precision]
         for host in sorted({_host_class(pair.base) for pair in alike}):
             by_host.append((host, [pair.D for pair in alike if _host_class(pair.base) == host]))
@@ -163,7 +178,7 @@ def _loss_bank(closed: Sequence[Evaluation], budget: str, precision: str, host_c
 
 def _time_bank(closed: Sequence[Evaluation], budget: str, host_class: str) -> _Filled:
     bank = NoiseBank()
-    for pairs in _entering(closed, budget):
+    for pairs in entering(closed, budget):
         bank.add([pair.R for pair in pairs if pair.R is not None and _host_class(pair.base) == host_class])
     return _Filled(bank, _describe(bank))
 
@@ -193,11 +208,9 @@ def homogeneity_p(by_host: Collection[tuple[str, Sequence[float]]]) -> float | N
     return p if math.isfinite(p) else None
 
 
-def _kappa(closed: Sequence[Evaluation], budget: str) -> float | None:
+def _kappa(calibrations: Iterable[Evaluation]) -> float | None:
     """Mean of (L(B/2) - L(B)) / ln 2 over the seeds that the latest calibration trained at both lengths."""
-    for evaluation, runs in reversed(closed):
-        if evaluation.kind != "calibration" or evaluation.budget != budget or evaluation.invalidated:
-            continue
+    for _, runs in calibrations:
         core = [run for run in runs if run.usable and is_base(run.spec)]
         half = {run.spec.seed: comparable_loss(run) for run in core if run.spec.round == "ladder"}
         full = {run.spec.seed: comparable_loss(run) for run in core if run.spec.round == "calibrate"}
@@ -207,12 +220,9 @@ def _kappa(closed: Sequence[Evaluation], budget: str) -> float | None:
     return None
 
 
-def _early_rms(closed: Sequence[Evaluation], budget: str) -> float | None:
+def _early_rms(calibrations: Sequence[Evaluation]) -> float | None:
     """How far the core's early train losses lie from its own, re-keyed, in the latest calibration."""
-    for evaluation, runs in reversed(closed):
-        if evaluation.kind == "calibration" and evaluation.budget == budget and not evaluation.invalidated:
-            return early_rms(pairs_of(runs, "calibrate"))
-    return None
+    return early_rms(pairs_of(calibrations[0][1], "calibrate")) if calibrations else None
 
 
 def _pooled(entries: Collection[Entry]) -> float | None:

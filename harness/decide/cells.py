@@ -10,7 +10,7 @@ from typing import Literal
 
 from harness.decide.decision import Decision, Verdict, decide, exchange_rate, first_look
 from harness.decide.early import equivalent
-from harness.decide.failures import invalid_reason, unstable_reason
+from harness.decide.failures import invalid_reason, timeless_by_own_doing, unstable_reason
 from harness.decide.pairs import Pair, pairs_of
 from harness.decide.stats import (
     accept_boundary,
@@ -157,9 +157,13 @@ def judge_cell(evaluation: EvaluationRecord, runs: Iterable[RunRecord], metric: 
     unstable = unstable_reason(runs, "decide")
     if unstable is not None:
         return replace(cell, verdict="REJECT_WORSE", reason=unstable)
-    if cell.verdict in ACCEPTED:
-        return replace(cell, confirm=_confirmation(evaluation, runs, metric))
-    return cell
+    if cell.verdict not in ACCEPTED:
+        return cell
+    timeless = sum(timeless_by_own_doing(pair, runs) for pair in pairs)
+    if timeless:  # it could hide its slow runs, or draw lucky ones
+        reason = f"the bar was crossed, but the submission left {timeless} of {len(pairs)} pairs without a time"
+        return replace(cell, verdict="REVIEW_TRADEOFF", reason=reason)
+    return replace(cell, confirm=_confirmation(evaluation, runs, metric))
 
 
 def overall_verdict(cells: Iterable[Cell]) -> TopVerdict:
@@ -319,10 +323,12 @@ def _point(pair: Pair) -> PairPoint:
 
 
 def _confirmation(evaluation: EvaluationRecord, runs: Sequence[RunRecord], metric: Metric) -> Confirmation:
-    values = _values(pairs_of(runs, "confirm"), metric)[: evaluation.confirm_pairs]
+    pairs = pairs_of(runs, "confirm")
+    values = _values(pairs, metric)[: evaluation.confirm_pairs]
     gain = centre(values)[0] if values else None
     complete = len(values) >= evaluation.confirm_pairs
     confirmed = gain is not None and gain > 0 if complete else None
-    if unstable_reason(runs, "confirm") is not None:
+    hidden = any(timeless_by_own_doing(pair, runs) for pair in pairs)
+    if unstable_reason(runs, "confirm") is not None or (metric == "speed" and hidden):
         confirmed = False
     return Confirmation(evaluation.confirm_pairs, len(values), gain, tuple(values), confirmed)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from harness.decide.pairs import is_base
+from harness.decide.pairs import Pair, is_base
 from harness.records.record import EvaluationRecord, Round, RunRecord
 
 RETRIES = 2  # attempts of one run that may fail before the submission is blamed
+FAILED_PAIRS = 2  # pairs in which its first attempt may fail: a crash draws a run again, and could be chosen
 
 
 def invalid_reason(evaluation: EvaluationRecord, runs: Sequence[RunRecord]) -> str | None:
@@ -22,7 +23,24 @@ def invalid_reason(evaluation: EvaluationRecord, runs: Sequence[RunRecord]) -> s
             said = " and ".join(sorted({run.status.replace("_", " ") for run in failures}))
             spec = failures[-1].spec
             return f"{said} in {len(failures)} attempts of the {spec.round} round, pair {spec.pair}"
+    pairs = {(run.spec.round, run.spec.pair) for run in _failed(runs) if run.status != "diverged"}
+    if len(pairs) > FAILED_PAIRS:
+        return f"failed at first in {len(pairs)} pairs, and a run that may be drawn again at will is no measurement"
     return None
+
+
+def timeless_by_own_doing(pair: Pair, runs: Sequence[RunRecord]) -> bool:
+    """The submission itself, not an interruption, made the times of this pair incomparable."""
+    if pair.R is not None:
+        return False
+    retried = any(r.spec.pair == pair.index and r.spec.round == pair.sub.spec.round for r in _failed(runs))
+    cut = pair.sub.model is not None and pair.sub.model.fitted
+    return retried or (cut and not (pair.base.model is not None and pair.base.model.fitted))
+
+
+def _failed(runs: Sequence[RunRecord]) -> list[RunRecord]:
+    """The submission's runs that ended by its own fault."""
+    return [run for run in runs if not is_base(run.spec) and run.status in ("crashed", "timed_out", "diverged")]
 
 
 def unstable_reason(runs: Sequence[RunRecord], round: Round) -> str | None:

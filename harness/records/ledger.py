@@ -38,6 +38,7 @@ def append(store: Store, evaluation_id: str) -> None:
 def verify(store: Store) -> None:
     """Raises MachineError that names the first line, evaluation or run file that is not what the chain says."""
     previous = GENESIS
+    listed = set()
     path = store.folder / "ledger.jsonl"
     fix = "restore the file from git; closed evaluations are never edited by hand"
     for number, line in enumerate(_lines(path), 1):
@@ -50,7 +51,12 @@ def verify(store: Store) -> None:
         if chained != previous:
             raise MachineError(where, "does not follow from the line before it", fix)
         _verify_evaluation(store, evaluation_id, digest, where, fix)
+        listed.add(evaluation_id)
         previous = sha256(line.encode())
+    for evaluation in store.evaluations():
+        if evaluation.closed is not None and evaluation.id not in listed:
+            where = str(store.evaluation_path(evaluation.id))
+            raise MachineError(where, "is closed, but the ledger does not list it", fix)
 
 
 def _verify_evaluation(store: Store, evaluation_id: str, digest: str, where: str, fix: str) -> None:

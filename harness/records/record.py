@@ -97,14 +97,16 @@ class Metrics(_Frozen):
 class RunRecord(_Frozen):
     """One started run: what was asked, what came of it. Written once, never changed."""
 
-    schema_: int = Field(SCHEMA, alias="schema")
+    schema_: int = Field(SCHEMA, alias="schema", le=SCHEMA)
     evaluation: str  # id of the EvaluationRecord (or calibration) that ordered it
     spec: RunSpec
     status: Status
     loss: Finite | None = None  # on validation; on test in the confirm round
     metrics: Metrics = Metrics()
     tokens_served: int = 0  # by the judge's meter
+    unique_tokens: int = 0  # different ones within the budget; fewer than served where passes repeat
     train_seconds: Finite | None = None  # by the judge's clock; None where it cannot be compared (resumed)
+    setup_seconds: Finite | None = None  # start, build and warm-up, before the clock
     curve: tuple[tuple[int, Finite, Finite], ...] = ()  # (tokens, train loss as the worker says, seconds)
     model: ModelFacts | None = None
     audits: tuple[AuditResult, ...] = ()
@@ -136,7 +138,7 @@ class EvaluationRecord(_Frozen):
     `salt_sha256` binds the harness to one salt before the seeds are known; `salt` is published when it closes.
     """
 
-    schema_: int = Field(SCHEMA, alias="schema")
+    schema_: int = Field(SCHEMA, alias="schema", le=SCHEMA)
     id: str
     kind: Literal["submission", "calibration"] = "submission"
     slug: str  # folder in submissions/ or baselines/; "core" for a calibration
@@ -159,6 +161,7 @@ class EvaluationRecord(_Frozen):
     d0: Finite = 0.0  # weight of the bank for the loss, in pairs
     d0_time: Finite = 0.0  # weight of the bank for the time, in pairs
     bank: str = ""  # where s0 came from, for people
+    epochs: int = 1  # passes over the train split that a run may take
     kappa: Finite | None = None  # nats lost per halving-of-time unit: -dL / d ln T
     systems_only: bool = False  # a maintainer's word: the patch means to change how fast the core is and nothing else
     early_rms: Finite | None = None  # nats that the core's early train losses differ from its own under another start

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from harness.data.prepare import PreparedData
+from harness.data.stream import check_budget
 from harness.errors import MachineError
 from harness.records.record import EvaluationRecord, Round, RunRecord, RunSpec
 from harness.records.store import Store
@@ -80,6 +81,7 @@ def _is_from_here(runs: Sequence[RunRecord]) -> bool:
 
 
 def _open(calibration: Calibration) -> EvaluationRecord:
+    check_budget(calibration.data, calibration.budget.tokens, calibration.epochs)
     salt = seeds.new_salt(calibration.track.name, calibration.budget.name, "", calibration.pairs)
     record = EvaluationRecord(
         id=f"core-{calibration.track.name}-{calibration.budget.name}-{seeds.digest(salt)[:10]}",
@@ -92,6 +94,7 @@ def _open(calibration: Calibration) -> EvaluationRecord:
         metrics=("loss", "speed"),
         claimed=False,
         max_pairs=calibration.pairs,
+        epochs=calibration.epochs,
         confirm_pairs=0,
         core_id=arms.track_core_id(calibration.root, calibration.track),
         core_digest=arms.core_digest_of(calibration.root),

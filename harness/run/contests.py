@@ -44,6 +44,7 @@ class ChosenCell:
     budget: Budget
     metrics: tuple[Metric, ...]
     claimed: bool
+    k: int  # cells that share one error rate
 
 
 def chosen_cells(manifest: Manifest, options: Options) -> list[ChosenCell]:
@@ -57,7 +58,7 @@ def chosen_cells(manifest: Manifest, options: Options) -> list[ChosenCell]:
 
 def _claimed_cell(manifest: Manifest, track: str, budget: str) -> ChosenCell:
     metrics: list[Metric] = [c.metric for c in manifest.claims if (c.track, c.budget) == (track, budget)]
-    return ChosenCell(track_named(track), budget_named(budget), tuple(sorted(set(metrics))), claimed=True)
+    return ChosenCell(track_named(track), budget_named(budget), tuple(sorted(set(metrics))), True, len(manifest.claims))
 
 
 def _named_cell(manifest: Manifest, options: Options) -> ChosenCell:
@@ -68,7 +69,7 @@ def _named_cell(manifest: Manifest, options: Options) -> ChosenCell:
     if options.official:
         where = f"--track {cell.track.name} --budget {cell.budget.name}"
         raise UsageError(where, "is not a cell that the manifest claims", "add it to [[claims]], or leave --official")
-    return ChosenCell(cell.track, cell.budget, ("loss",), claimed=False)
+    return ChosenCell(cell.track, cell.budget, ("loss",), claimed=False, k=1)
 
 
 @contextlib.contextmanager
@@ -96,7 +97,7 @@ def contests(root: Path, slug: str, options: Options, progress: Callable[[str], 
                 budget=cell.budget,
                 metrics=cell.metrics,
                 claimed=cell.claimed,
-                claimed_cells=len(manifest.claims) if cell.claimed else 1,
+                claimed_cells=cell.k,
                 data=prepare(cell.track, options.data, progress),
                 official=options.official,
                 systems_only=options.systems_only,
@@ -109,13 +110,17 @@ def contests(root: Path, slug: str, options: Options, progress: Callable[[str], 
 
 
 def outcomes_on_file(root: Path, slug: str) -> tuple[str | None, list[Outcome]]:
-    """The patch's digest, and every evaluation of this very patch, official and local, decided again from its files."""
+    """The patch's digest, and the latest evaluation of this very patch in each cell, decided again from its files.
+
+    What is official goes before what was measured locally.
+    """
     sha = check(root, find_folder(root, slug)).patch_sha
-    found = []
-    for store in (Store(root / "leaderboard"), Store(root / ".blueberry")):
-        evaluations = [e for e in store.evaluations() if e.slug == slug and e.patch_sha == sha]
-        found += [outcome_of(store, evaluation) for evaluation in evaluations]
-    return sha, found
+    latest: dict[tuple[str, str], Outcome] = {}
+    for store in (Store(root / ".blueberry"), Store(root / "leaderboard")):
+        for evaluation in store.evaluations():
+            if evaluation.slug == slug and evaluation.patch_sha == sha:
+                latest[evaluation.track, evaluation.budget] = outcome_of(store, evaluation)
+    return sha, list(latest.values())
 
 
 @dataclass(frozen=True)
@@ -146,7 +151,7 @@ class Answer:
         )
 
     def to_json(self) -> dict[str, Any]:
-        runs = [f"{o.evaluation.id}/{run.spec.stem}.json" for o in self.outcomes for run in o.runs]
+        runs = [str(place) for outcome in self.outcomes for place in outcome.paths]
         return {
             "ok": not self.faults,
             "slug": self.slug,
@@ -177,6 +182,6 @@ def _guilty_run(runs: Sequence[RunRecord]) -> RunRecord | None:
 def _rule_of(run: RunRecord) -> str:
     """The rule that a failed run broke: the failed audit's, or the way in which it stopped."""
     if run.status == "refused":
-        broken = next(audit.id for audit in run.audits if not audit.ok)
+        broken = next((audit.id for audit in run.audits if not audit.ok), "audit-causality")
         return broken if broken in RULES else "audit-causality"
     return run.status.replace("_", "-")

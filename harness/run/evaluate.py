@@ -13,11 +13,12 @@ from pathlib import Path
 from typing import Literal
 
 from harness.data.prepare import PreparedData
+from harness.data.stream import check_budget
 from harness.decide import bank, cells
 from harness.decide.debts import Debts, debts
 from harness.decide.decision import exchange_rate
 from harness.decide.explain import explain
-from harness.errors import MachineError
+from harness.errors import MachineError, UsageError
 from harness.records import ledger
 from harness.records.record import EvaluationRecord, Metric, Round, RunRecord, RunSpec
 from harness.records.store import Store
@@ -63,6 +64,12 @@ class Outcome:
     runs: tuple[RunRecord, ...]
     cells: tuple[cells.Cell, ...]
 
+    @property
+    def paths(self) -> list[Path]:
+        """The run files, from the root of the repository."""
+        folder = Path("leaderboard" if self.evaluation.official else ".blueberry") / "runs" / self.evaluation.id
+        return [folder / f"{run.spec.stem}.json" for run in self.runs]
+
 
 def outcome_of(store: Store, evaluation: EvaluationRecord) -> Outcome:
     """Decides again from the files alone."""
@@ -96,17 +103,37 @@ def find(contest: Contest) -> EvaluationRecord | None:
             and evaluation.core_id == arms.track_core_id(contest.root, contest.track)
             and evaluation.data_id == contest.data.data_id
             and evaluation.metrics == contest.metrics
+            and evaluation.claimed == contest.claimed
             and evaluation.invalidated is None
         )
         if same:
+            _hold_to_what_was_frozen(evaluation, contest)
             return evaluation
     return None
 
 
-def known_evaluations(root: Path, track: str) -> list[tuple[EvaluationRecord, tuple[RunRecord, ...]]]:
-    """Closed evaluations of a track, official and local: what the noise bank is made of."""
+def _hold_to_what_was_frozen(evaluation: EvaluationRecord, contest: Contest) -> None:
+    """Raises UsageError for options that would make it another evaluation: a patch is decided once."""
+    for option, frozen, asked in (
+        ("--pairs", evaluation.max_pairs, contest.max_pairs),
+        ("--epochs", evaluation.epochs, contest.epochs),
+        ("--systems-only", evaluation.systems_only, contest.systems_only),
+    ):
+        if frozen != asked:
+            what = f"this patch is already evaluated with {frozen}, not {asked} ({evaluation.id})"
+            raise UsageError(option, what, "leave the option as it was; another patch is another evaluation")
+
+
+def known_evaluations(
+    root: Path, track: str, official: bool = False
+) -> list[tuple[EvaluationRecord, tuple[RunRecord, ...]]]:
+    """Closed evaluations of a track: what the noise bank is made of.
+
+    An official evaluation rests on official ones alone, so that anyone can derive its numbers again; a local one also
+    on what this clone has measured itself.
+    """
     found = []
-    for store in (Store(root / "leaderboard"), Store(root / ".blueberry")):
+    for store in (Store(root / "leaderboard"), *([] if official else [Store(root / ".blueberry")])):
         for evaluation in store.evaluations():
             if evaluation.track == track and evaluation.closed:
                 found.append((evaluation, tuple(store.runs(evaluation.id))))
@@ -114,27 +141,52 @@ def known_evaluations(root: Path, track: str) -> list[tuple[EvaluationRecord, tu
 
 
 def _earlier_tries(contest: Contest) -> int:
-    """Closed evaluations of the same idea in this cell: the same slug, or one that the manifest supersedes."""
-    idea = {contest.slug, *([contest.manifest.supersedes] if contest.manifest.supersedes else [])}
+    """Evaluations of the same idea in this cell: of this slug, of one that it supersedes, or of this very patch.
+
+    Open ones count as well, and so do other claims of the same patch: each had its draw.
+    """
+    past = contest.store.evaluations()
+    idea = superseded(contest.slug, contest.manifest.supersedes, past)
     core_id = arms.track_core_id(contest.root, contest.track)
     return sum(
         1
-        for evaluation in contest.store.evaluations()
-        if evaluation.slug in idea
-        and evaluation.closed
+        for evaluation in past
+        if (evaluation.slug in idea or evaluation.patch_sha == contest.patched.patch_sha)
+        and evaluation.claimed >= contest.claimed  # what was only tried out is no draw for a claim
         and (evaluation.track, evaluation.budget) == (contest.track.name, contest.budget.name)
         and evaluation.core_id == core_id  # a rebase that a promotion forces is no re-submission
-        and evaluation.patch_sha != contest.patched.patch_sha
+        and evaluation.data_id == contest.data.data_id
     )
+
+
+def superseded(slug: str, supersedes: str | None, past: Sequence[EvaluationRecord]) -> set[str]:
+    """The slugs of one idea: its own, the one that it supersedes, what that one superseded, and so on."""
+    idea, following = {slug}, {supersedes} - {slug} if supersedes else set()
+    while following:
+        idea |= following
+        following = {e.supersedes for e in past if e.slug in idea and e.supersedes} - idea
+    return idea
 
 
 def _open(contest: Contest) -> EvaluationRecord:
     """Freezes every number that the verdict will depend on, before any seed is drawn."""
-    known = known_evaluations(contest.root, contest.track.name)
-    banks = bank.banks_for(known, contest.track.name, contest.budget.name, host.precision(), host.describe().host_class)
+    check_budget(contest.data, contest.budget.tokens, contest.epochs)
+    known = known_evaluations(contest.root, contest.track.name, contest.official)
+    banks = bank.banks_for(
+        known,
+        contest.track.name,
+        contest.budget.name,
+        host.precision(),
+        host.describe().host_class,
+        arms.track_core_id(contest.root, contest.track),
+        contest.data.data_id,
+    )
+    if contest.systems_only and banks.early_rms is None:
+        fix = "`blueberry baseline` measures it, at budgets up to 8M; leave the label out at larger ones"
+        raise UsageError("--systems-only", "how far the core's early losses lie apart was not measured", fix)
     if "speed" in contest.metrics:
         exchange_rate(banks.kappa, f"{contest.track.name} at {contest.budget.name}")  # refused before anything is spent
-    pairs = 2 * contest.max_pairs + contest.budget.confirm_pairs
+    pairs = 2 * (contest.max_pairs + contest.budget.confirm_pairs)
     salt = seeds.new_salt(contest.track.name, contest.budget.name, contest.patched.patch_sha or "", pairs)
     owed = debts(known, contest.track.name, contest.budget.name)
     record = _promise(contest, banks, owed, seeds.digest(salt))
@@ -167,6 +219,7 @@ def _promise(contest: Contest, banks: bank.Banks, owed: Debts, salt_sha256: str)
         d0_time=banks.time.d0,
         bank=banks.source,
         kappa=banks.kappa,
+        epochs=contest.epochs,
         systems_only=contest.systems_only,
         early_rms=banks.early_rms,
         loss_debt=owed.loss,
@@ -185,20 +238,30 @@ def _promise(contest: Contest, banks: bank.Banks, owed: Debts, salt_sha256: str)
 def _run_until_decided(bench: Bench, evaluation: EvaluationRecord, salt: str) -> Outcome:
     while True:
         outcome = outcome_of(bench.store, evaluation)
-        verdicts = {cell.verdict for cell in outcome.cells}
-        accepted = any(verdict.startswith("ACCEPT") for verdict in verdicts)
-        if "INVALID" in verdicts or ("CONTINUE" not in verdicts and not accepted):
+        round_ = next_round(outcome.cells)
+        if round_ is None:
             return outcome
-        round_: Round = "decide" if "CONTINUE" in verdicts else "confirm"
-        limit = 2 * evaluation.max_pairs if round_ == "decide" else evaluation.confirm_pairs
+        limit = 2 * (evaluation.max_pairs if round_ == "decide" else evaluation.confirm_pairs)
         specs = next_runs(bench, evaluation, outcome.runs, salt, round_, limit)
         if not specs:
-            return outcome
+            what = f"{limit} pairs of the {round_} round were run, and too few of them have comparable times"
+            raise MachineError(evaluation.id, what, "run the evaluation without interruptions on one machine")
         for record in race(bench, specs):
             bench.reporter.note(said(record))
         outcome = outcome_of(bench.store, evaluation)
         for cell in outcome.cells:
             bench.reporter.note("    " + explain(cell))
+
+
+def next_round(judged: Sequence[cells.Cell]) -> Round | None:
+    """The round that still needs pairs; None when every claim has its verdict, acceptances confirmed or revoked."""
+    verdicts = {cell.verdict for cell in judged}
+    if "INVALID" in verdicts:
+        return None
+    if "CONTINUE" in verdicts:
+        return "decide"
+    waiting = [cell for cell in judged if cell.confirm is not None and cell.confirm.confirmed is None]
+    return "confirm" if waiting else None
 
 
 def next_runs(
@@ -222,11 +285,11 @@ def next_runs(
 def _settled(arm: str, past: Sequence[RunRecord]) -> bool:
     """Nothing more to run for this arm of this pair. Raises MachineError when the core itself cannot be trained."""
     statuses = [record.status for record in past]
-    if "completed" in statuses or "refused" in statuses:
+    if "completed" in statuses or ("refused" in statuses and arm != "core"):
         return True
     machine = sum(status in ("killed", "infrastructure") for status in statuses)
     exhausted = sum(status in FAILED for status in statuses) >= ATTEMPTS
-    if machine >= MACHINE_FAULTS or (exhausted and arm == "core"):
+    if machine >= MACHINE_FAULTS or (arm == "core" and (exhausted or "refused" in statuses)):
         error = past[-1].error or past[-1].status
         fix = "see `blueberry doctor`; then run the same command again"
         raise MachineError(f"pair {past[-1].spec.pair}, {arm}", f"cannot be trained here: {error}", fix)

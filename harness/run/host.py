@@ -32,13 +32,11 @@ def cpu_name() -> str:
     return f"{name} with {widest}" if widest else name
 
 
-def describe(accelerator: str | None = None) -> Host:
-    """This machine; `accelerator` is what a worker found, which without one is asked of the driver."""
-    if accelerator is None:
-        device = _cuda_device()
-        accelerator = device[0] if device else "cpu"
+def describe() -> Host:
+    """This machine as the harness sees it; a worker's word on it is not asked for."""
+    device = _cuda_device()
     return Host(
-        accelerator=accelerator,
+        accelerator=device[0] if device else "cpu",
         cpu=cpu_name(),
         threads=threads(),
         torch=importlib.metadata.version("torch"),
@@ -58,14 +56,14 @@ def precision() -> str:
     if device is not None:
         return "bf16" if device[1] >= 8.0 else "fp16"
     flags = Path("/proc/cpuinfo").read_text(encoding="utf-8").split()
-    return "bf16" if {"avx512_bf16", "amx_bf16"} & set(flags) else "fp32"
+    return "bf16" if {"avx512_bf16", "amx_bf16", "bf16"} & set(flags) else "fp32"  # the last one is Arm's
 
 
 def _cuda_device() -> tuple[str, float] | None:
     """Name, as torch has it too, and compute capability of the first CUDA device; None without one."""
-    if shutil.which("nvidia-smi") is None:
+    if shutil.which("nvidia-smi") is None or os.environ.get("CUDA_VISIBLE_DEVICES") == "":
         return None
     command = ["nvidia-smi", "--query-gpu=name,compute_cap", "--format=csv,noheader"]
     lines = subprocess.run(command, capture_output=True, text=True, check=False).stdout.splitlines()
     name, _, capability = lines[0].partition(", ") if lines else ("", "", "")
-    return (name, float(capability)) if capability else None
+    return (name, float(capability)) if capability.replace(".", "", 1).isdecimal() else None

@@ -8,6 +8,7 @@ be finished raises StageError, which becomes the status of the run.
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import time
 from collections.abc import Callable, Iterator
@@ -55,6 +56,8 @@ class Trained:
 
     checkpoint: checkpoint.Checkpoint
     tokens_served: int
+    unique_tokens: int
+    setup_seconds: float  # from the launch to `ready`, outside the clock
     seconds: float
     curve: tuple[tuple[int, float, float], ...]
     model: ModelFacts
@@ -99,6 +102,21 @@ def _stage(arm: Arm, job: dict[str, Any], checkpoint_fd: int, threads: int) -> I
         channel.close()
 
 
+@contextlib.contextmanager
+def _copy_of(fd: int) -> Iterator[int]:
+    """The checkpoint for one stage."""
+    copy = checkpoint.duplicate(fd)
+    try:
+        yield copy
+    finally:
+        os.close(copy)
+
+
+def _text(value: object, limit: int) -> str:
+    """What a worker says, in a form that can be written down: bounded, and without half characters."""
+    return str(value)[:limit].encode("utf-8", "replace").decode()
+
+
 def _last_words(status: int, printed: str) -> str:
     lines = [line for line in printed.splitlines() if line.strip()]
     reason = "was killed by the system, most likely for want of memory" if status == -9 else f"exited with {status}"
@@ -110,7 +128,7 @@ def _answer(channel: wire.Channel, *kinds: str) -> dict[str, Any]:
     header = channel.receive()
     kind = header.get("kind")
     if kind == "failed":
-        raise StageError("crashed", str(header.get("error"))[:1000])
+        raise StageError("crashed", _text(header.get("error"), 1000))
     if kind not in kinds:
         raise wire.WireError(f"{kind!r} where {' or '.join(kinds)} was due")
     return header
@@ -137,6 +155,7 @@ def train(arm: Arm, spec: RunSpec, track: Track, stream: TokenStream, micro_batc
         "micro_batch": micro_batch,
     }
     fd = checkpoint.create()
+    launched = time.monotonic()
     try:
         with _stage(arm, job, fd, threads) as channel:
             ready = _answer(channel, "ready")
@@ -146,7 +165,8 @@ def train(arm: Arm, spec: RunSpec, track: Track, stream: TokenStream, micro_batc
             done = _answer(channel, "done")
             checkpoint.freeze(fd)  # before the clock stops, so that nothing can be added on time that is not counted
             seconds = time.monotonic() - start
-            told = _model_facts({**ready, **done})
+            late = {name: done.get(name) for name in ("steps", "peak_memory_bytes")}
+            told = _model_facts({**ready, **late})  # the rest was said before the clock started, and stays so
         sealed = checkpoint.seal(fd)
     except checkpoint.CheckpointError as error:
         os.close(fd)
@@ -155,7 +175,7 @@ def train(arm: Arm, spec: RunSpec, track: Track, stream: TokenStream, micro_batc
         os.close(fd)
         raise
     model = told.model_copy(update={"parameters": sealed.parameters})
-    return Trained(sealed, stream.served, seconds, curve, model, host.describe(str(ready.get("accelerator"))[:80]))
+    return Trained(sealed, stream.served, stream.unique_tokens, start - launched, seconds, curve, model, host.describe())
 
 
 def rehearse(arm: Arm, track: Track) -> None:
@@ -195,9 +215,12 @@ def _serve(
 def _points(request: dict[str, Any]) -> list[tuple[int, float]]:
     points = request.get("points", [])
     try:
-        return [(int(tokens), round(float(loss), 5)) for tokens, loss in points[:4]]
-    except (TypeError, ValueError) as error:
+        found = [(int(tokens), round(float(loss), 5)) for tokens, loss in points[:4]]
+    except (TypeError, ValueError, OverflowError, LookupError) as error:
         raise wire.WireError("progress points that are not numbers") from error
+    if not all(math.isfinite(loss) and 0 <= tokens < 1 << 53 for tokens, loss in found):
+        raise wire.WireError("progress points out of bounds")
+    return found
 
 
 def _model_facts(told: dict[str, Any]) -> ModelFacts:
@@ -213,7 +236,7 @@ def _model_facts(told: dict[str, Any]) -> ModelFacts:
         batch_tokens=count("batch_tokens"),
         micro_batch=count("micro_batch"),
         fitted=told.get("fitted") is True,
-        precision=str(told.get("precision"))[:8],
+        precision=_text(told.get("precision"), 8),
         peak_memory_bytes=count("peak_memory_bytes"),
     )
 
@@ -223,7 +246,7 @@ def score(arm: Arm, track: Track, fd: int, rows: NDArray[np.uint16], threads: in
     tokens = rows.shape[1] - 1
     scores = np.empty((len(rows), tokens), np.float32)
     hits = np.empty((len(rows), tokens), np.uint8)
-    with _stage(arm, _job("score", track), fd, threads) as channel:
+    with _copy_of(fd) as own, _stage(arm, _job("score", track), own, threads) as channel:
         _answer(channel, "ready")
         for first in range(0, len(rows), track.score_rows):
             batch = rows[first : first + track.score_rows]
@@ -253,7 +276,7 @@ def audit(
     cuts = causality.draw_cuts(scored.log_probabilities, reference, count, rng)
     asked = causality.false_futures(rows, cuts, rng)  # (n, T)
     logits = np.empty((len(asked), track.vocab_size), np.float32)
-    with _stage(arm, _job("audit", track), fd, threads) as channel:
+    with _copy_of(fd) as own, _stage(arm, _job("audit", track), own, threads) as channel:
         _answer(channel, "ready")
         for first in range(0, len(asked), track.score_rows):
             batch = asked[first : first + track.score_rows]

@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from harness.audit import scores as committed
 from harness.data.prepare import PreparedData
 from harness.data.stream import TokenStream, held_out_rows
+from harness.records.atomic import disk_trouble
 from harness.records.record import AuditResult, Metrics, RunRecord, RunSpec, Status
 from harness.records.store import Store
 from harness.run import arms, host, judge, sandbox
@@ -146,9 +147,9 @@ def race(bench: Bench, specs: Sequence[RunSpec]) -> list[RunRecord]:
 
 def _train(bench: Bench, spec: RunSpec) -> _Run:
     run = _Run(spec, datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"))
+    stream = TokenStream(bench.data, spec.seed, spec.tokens, bench.track.row_tokens, bench.epochs)
     bench.store.begin(bench.evaluation, spec)
     bench.reporter.stage(spec, "train")
-    stream = TokenStream(bench.data, spec.seed, spec.tokens, bench.track.row_tokens, bench.epochs)
 
     def tick(tokens: int, loss: float | None, seconds: float) -> None:
         bench.reporter.tick(spec, tokens, loss, seconds)
@@ -214,14 +215,16 @@ def _earlier_reference(bench: Bench, spec: RunSpec) -> NDArray[np.float32] | Non
 def _finish(bench: Bench, run: _Run) -> RunRecord:
     """The run file; for a completed run also its checkpoint, and the core's scores as the pair's reference."""
     record = _record(bench, run)
+    bench.store.put_run(record)  # first: it is what the run was paid for
     if record.status == "completed":
         assert run.trained is not None and run.scored is not None
-        _keep_checkpoint(bench, run.spec, run.trained.checkpoint.fd)
+        with disk_trouble(bench.kept):
+            _keep_checkpoint(bench, run.spec, run.trained.checkpoint.fd)
         if run.spec.arm == "core":
             path = _reference_path(bench, run.spec)
-            path.parent.mkdir(parents=True, exist_ok=True)
-            np.save(path, run.scored.log_probabilities)
-    bench.store.put_run(record)
+            with disk_trouble(path):
+                path.parent.mkdir(parents=True, exist_ok=True)
+                np.save(path, run.scored.log_probabilities)
     return record
 
 
@@ -239,7 +242,9 @@ def _record(bench: Bench, run: _Run) -> RunRecord:
         loss=loss,
         metrics=metrics,
         tokens_served=trained.tokens_served if trained else 0,
+        unique_tokens=trained.unique_tokens if trained else 0,
         train_seconds=round(trained.seconds, 4) if trained else None,
+        setup_seconds=round(trained.setup_seconds, 2) if trained else None,
         curve=trained.curve if trained else (),
         model=trained.model if trained else None,
         audits=run.audits,
@@ -255,6 +260,7 @@ def _keep_checkpoint(bench: Bench, spec: RunSpec, fd: int) -> None:
     """Copies the memory file beside its final name and moves it there, so that a reader never sees half of it."""
     bench.kept.mkdir(parents=True, exist_ok=True)
     path = bench.kept / f"{spec.arm}.safetensors"
-    with open(f"/proc/self/fd/{fd}", "rb") as source, open(path.with_suffix(".part"), "wb") as target:
+    part = path.with_suffix(f".{os.getpid()}.part")  # two stores may be at work, and they share this folder
+    with open(f"/proc/self/fd/{fd}", "rb") as source, open(part, "wb") as target:
         shutil.copyfileobj(source, target, 1 << 24)
-    os.replace(path.with_suffix(".part"), path)
+    os.replace(part, path)

@@ -92,8 +92,7 @@ def train(channel: Any, job: dict[str, Any], checkpoint: str) -> None:
     model = core.build(getattr(recipe, job["model"]), recipe.PRESETS[job["preset"]], job["seed"], device)
     trainer = core.Trainer(model, job["budget_tokens"], precision="auto", micro_batch=job["micro_batch"])
     trainer.warm_up()
-    name = torch.cuda.get_device_name() if device.type == "cuda" else "cpu"
-    channel.send({"kind": "ready", "accelerator": name, **trainer.facts()})
+    channel.send({"kind": "ready", **trainer.facts()})
     trainer.train(Stream(channel, torch, job["budget_tokens"]))
     from safetensors.torch import save
 

@@ -203,3 +203,22 @@ def test_the_exchange_rate_is_that_of_the_latest_calibration(
         return evaluation, (*runs, run_file(sub=False, pair=0, round="ladder", loss=4.0 + rise))
 
     assert banks([calibration(2, 0.5), calibration(1, 0.3)]).kappa == pytest.approx(0.5 / math.log(2))
+
+
+def test_the_exchange_rate_belongs_to_one_core_on_one_data_set(
+    closed: Callable[..., Any], run_files: Callable[..., Any]
+) -> None:
+    evaluation, runs = closed(1, D, kind="calibration")
+    half = [
+        run.model_copy(update={"loss": run.loss + 0.2, "spec": run.spec.model_copy(update={"round": "ladder"})})
+        for run in runs
+        if run.spec.init_key == 0
+    ]
+    entry = (evaluation, (*runs, *half))
+
+    def rate(**of: str) -> float | None:
+        return banks_for([entry], "llm-tiny", "8M", "bf16", HERE, **of).kappa
+
+    assert rate() == pytest.approx(0.2 / np.log(2))
+    assert rate(core_id=evaluation.core_id, data_id=evaluation.data_id) == rate()
+    assert rate(core_id="another") is None and rate(data_id="another") is None

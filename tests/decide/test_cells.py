@@ -274,3 +274,49 @@ def test_times_too_scattered_for_a_bound_give_none(judge: Make) -> None:
     cell = judge([0.03, 0.03], [50.0, -50.0], s0_time=None, d0_time=0.0)
     assert cell.time_interval is None
     json.dumps(cell.to_json(), allow_nan=False)
+
+
+def retried(run_file: Make, pair: int, status: str, **common: Any) -> Any:
+    return run_file(sub=True, pair=pair, status=status, attempt=1, **common)
+
+
+def second_attempts(runs: Sequence[Any], pair: int) -> list[Any]:
+    """The submission's run of one pair made its second attempt."""
+    mine = lambda run: run.spec.patch_sha is not None and run.spec.pair == pair  # noqa: E731
+    return [
+        run.model_copy(update={"spec": run.spec.model_copy(update={"attempt": 2})}) if mine(run) else run
+        for run in runs
+    ]
+
+
+def test_a_submission_that_fails_its_way_out_of_the_clock_goes_to_people(
+    evaluation_file: Make, run_files: Make, run_file: Make
+) -> None:
+    runs = second_attempts(run_files(MID[:4]), 1)
+    crashed = judge_cell(evaluation_file(), [*runs, retried(run_file, 1, "crashed")], "loss")
+    assert crashed.verdict == "REVIEW_TRADEOFF" and "1 of 4 pairs without a time" in crashed.reason
+    killed = judge_cell(evaluation_file(), [*runs, retried(run_file, 1, "killed")], "loss")
+    assert killed.verdict == "ACCEPT_LOSS", "an interruption is not its doing"
+
+
+def test_a_batch_cut_to_fit_by_the_submission_alone_is_its_own_doing(evaluation_file: Make, run_files: Make) -> None:
+    runs = run_files(MID[:4])
+    cut = [
+        run.model_copy(update={"model": run.model.model_copy(update={"fitted": True})})
+        if run.spec.patch_sha and run.spec.pair == 0
+        else run
+        for run in runs
+    ]
+    assert judge_cell(evaluation_file(), cut, "loss").verdict == "REVIEW_TRADEOFF"
+    both = [run.model_copy(update={"model": run.model.model_copy(update={"fitted": True})}) for run in runs]
+    assert judge_cell(evaluation_file(), both, "loss").verdict == "ACCEPT_LOSS"
+
+
+def test_a_speed_claim_that_hides_a_time_in_the_confirm_round_is_not_confirmed(
+    evaluation_file: Make, run_files: Make, run_file: Make
+) -> None:
+    decide = run_files([0.001, -0.003, 0.002], [-0.06] * 3)
+    fresh = run_files([0.0] * 5, [-0.05] * 5, round="confirm")
+    hidden = [*second_attempts(fresh, 2), retried(run_file, 2, "crashed", round="confirm")]
+    assert judge_cell(evaluation_file(), (*decide, *fresh), "speed").confirm.confirmed is True
+    assert judge_cell(evaluation_file(), (*decide, *hidden), "speed").confirm.confirmed is False

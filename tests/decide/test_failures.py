@@ -68,3 +68,13 @@ def test_diverging_once_or_with_the_baseline_is_not_unstable(run_file: Make) -> 
     assert unstable_reason([base, *attempts(run_file, "diverged", pair=1)], "decide") is None
     other = run_file(sub=False, pair=1, status="diverged")
     assert unstable_reason([other, *attempts(run_file, "diverged", "diverged", pair=1)], "decide") is None
+
+
+def test_failing_at_first_in_a_third_pair_is_invalid_for_a_run_could_be_drawn_again_at_will(
+    run_file: Make, evaluation_file: Make
+) -> None:
+    runs = [run for pair in range(2) for run in attempts(run_file, "crashed", "completed", pair=pair)]
+    assert invalid_reason(evaluation_file(), runs) is None
+    runs += attempts(run_file, "timed_out", "completed", pair=2)
+    assert "in 3 pairs" in (invalid_reason(evaluation_file(), runs) or "")
+    assert invalid_reason(evaluation_file(), [run for run in runs if run.status == "completed"]) is None

@@ -91,3 +91,10 @@ def test_a_removed_run_file_is_found(store: Store) -> None:
     path.unlink()
     with pytest.raises(MachineError, match="is missing"):
         ledger.verify(store)
+
+
+def test_a_closed_evaluation_that_the_ledger_does_not_list_is_told(store: Store) -> None:
+    path = store.folder / "ledger.jsonl"
+    path.write_text("".join(path.read_text().splitlines(keepends=True)[:2]))
+    with pytest.raises(MachineError, match=r"third\.json: is closed, but"):
+        ledger.verify(store)

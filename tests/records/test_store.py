@@ -1,3 +1,4 @@
+import json
 import os
 import subprocess
 import sys
@@ -131,3 +132,12 @@ def test_a_record_is_written_the_same_way_twice() -> None:
 def test_unknown_fields_are_refused() -> None:
     with pytest.raises(ValueError, match="Extra inputs"):
         EvaluationRecord.model_validate({"surprise": 1})
+
+
+def test_a_record_of_a_newer_harness_is_told_as_such(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    path = store.evaluation_path("later")
+    path.parent.mkdir(parents=True)
+    path.write_text(json.dumps({"schema": 2, "id": "later"}))
+    with pytest.raises(MachineError, match="written by a newer harness"):
+        store.evaluation("later")

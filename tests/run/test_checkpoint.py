@@ -1,3 +1,5 @@
+import fcntl
+import json
 import os
 import struct
 
@@ -53,6 +55,38 @@ def test_what_is_not_a_whole_safetensors_file_is_refused(data: bytes) -> None:
     fd = memory_file(data)
     if data == struct.pack("<Q", 2) + b"{}":  # an empty set of tensors is a whole file; loading it fails later
         os.write(fd, b"x")
+    with pytest.raises(checkpoint.CheckpointError):
+        checkpoint.seal(fd)
+    os.close(fd)
+
+
+def test_a_file_that_the_worker_sealed_against_sealing_alone_is_refused() -> None:
+    fd = memory_file(save({"a": torch.zeros(3)}))
+    fcntl.fcntl(fd, fcntl.F_ADD_SEALS, fcntl.F_SEAL_SEAL)  # it stays writable, and no seal can be added
+    with pytest.raises(checkpoint.CheckpointError, match="sealed by the worker"):
+        checkpoint.seal(fd)
+    os.close(fd)
+
+
+def test_what_one_stage_does_to_its_copy_is_not_seen_by_the_next() -> None:
+    data = save({"a": torch.arange(5.0)})
+    sealed = checkpoint.seal(memory_file(data))
+    first, second = checkpoint.duplicate(sealed.fd), checkpoint.duplicate(sealed.fd)
+    os.lseek(first, 7, os.SEEK_SET)
+    os.fchmod(first, 0o600)
+    with pytest.raises(PermissionError):
+        os.pwrite(first, b"note", 0)
+    assert os.lseek(second, 0, os.SEEK_CUR) == 0
+    assert os.fstat(second).st_ino != os.fstat(first).st_ino
+    assert os.pread(second, 1 << 20, 0) == data
+    for fd in (first, second, sealed.fd):
+        os.close(fd)
+
+
+@pytest.mark.parametrize("extent", [-3, 1.5, "3", True, 10**30])
+def test_a_shape_that_is_no_shape_is_refused(extent: object) -> None:
+    head = json.dumps({"a": {"dtype": "F32", "shape": [extent], "data_offsets": [0, 12]}}).encode()
+    fd = memory_file(struct.pack("<Q", len(head)) + head + bytes(12))
     with pytest.raises(checkpoint.CheckpointError):
         checkpoint.seal(fd)
     os.close(fd)

@@ -12,7 +12,7 @@ import pytest
 from harness.data.prepare import PreparedData
 from harness.data.stream import TokenStream
 from harness.records.record import RunSpec
-from harness.run import arms, judge
+from harness.run import arms, host, judge
 from harness.tracks import track_named
 
 TRACK = track_named("llm-tiny")
@@ -25,11 +25,14 @@ checkpoint = f"/proc/self/fd/{sys.argv[3]}"
 job = channel.receive()
 facts = {"steps": 1, "batch_tokens": 512, "micro_batch": 2, "precision": "fp32", "fitted": False,
          "active_parameters": 3, "peak_memory_bytes": 1}
-def ready(): channel.send({"kind": "ready", "accelerator": "cpu", **facts})
+def ready(): channel.send({"kind": "ready", **facts})
 def take(rows=2, tokens=256, points=()):
     channel.send({"kind": "take", "rows": rows, "tokens": tokens, "points": list(points)})
     answer = channel.receive()
     return None if answer["kind"] == "end" else channel.payload(answer, rows * (tokens + 1) * 2)
+def raw(points):
+    head = f'{{"kind": "take", "rows": 1, "tokens": 1, "points": {points}, "bytes": 0}}'.encode()
+    os.write(int(sys.argv[2]), struct.pack("<I", len(head)) + head)
 def tensor_file():
     head = json.dumps({"a": {"dtype": "F32", "shape": [3], "data_offsets": [0, 12]}}).encode()
     return struct.pack("<Q", len(head)) + head + bytes(12)
@@ -111,6 +114,19 @@ def test_a_worker_that_never_stops_reporting_cannot_fill_the_run_file(tmp_path: 
     trained.checkpoint.close()
 
 
+def test_what_a_worker_says_of_itself_after_the_clock_changes_nothing(tmp_path: Path, prepared: PreparedData) -> None:
+    body = "ready()\nwhile take() is not None: pass\nfacts.update(fitted=True, batch_tokens=7, steps=9)\ndone()"
+    trained = train(tmp_path, prepared, body)
+    assert (trained.model.fitted, trained.model.batch_tokens, trained.model.steps) == (False, 512, 9)
+    assert trained.host == host.describe(), "which machine it is, is the judge's to say"
+    trained.checkpoint.close()
+
+
+def test_half_a_character_in_an_error_can_still_be_written_down(tmp_path: Path, prepared: PreparedData) -> None:
+    error = failure(tmp_path, prepared, "channel.send({'kind': 'failed', 'error': 'x' + chr(0xd800)})")
+    assert error.error.encode("utf-8") and "x" in error.error
+
+
 MISBEHAVIOUR = [
     ("sys.exit(3)", "exited with 3"),
     ("print('last words'); sys.exit(1)", "last words"),
@@ -120,6 +136,11 @@ MISBEHAVIOUR = [
     ("ready(); take(rows=1 << 30)", "rows ="),
     ("ready(); take(rows=True)", "rows = True"),
     ("ready(); take(points=[['a', 'b']])", "not numbers"),
+    ("ready(); raw('[[1e999, 1]]')", "not numbers"),
+    ("ready(); raw('[[1, 1e999]]')", "out of bounds"),
+    ("ready(); raw('[[1, NaN]]')", "NaN in a header"),
+    ("ready(); take(points={'a': 1})", "not numbers"),
+    ("ready(); take(points=[[-1, 8.0]])", "out of bounds"),
     ("os.write(int(sys.argv[2]), b'\\xff' * 64)", "a header of"),
     ("channel.send({'kind': 'failed', 'error': 'ValueError: so'})", "ValueError: so"),
     ("ready()\nwhile take() is not None: pass\ndone(b'')", "no checkpoint was written"),

@@ -26,7 +26,7 @@ channel = wire.Channel(int(sys.argv[1]), int(sys.argv[2]))
 stage = channel.receive()["stage"]
 facts = {"steps": 0, "batch_tokens": 2048, "micro_batch": 8, "precision": "fp32", "fitted": False,
          "active_parameters": 1, "peak_memory_bytes": 1}
-channel.send({"kind": "ready", "accelerator": "cpu", **facts})
+channel.send({"kind": "ready", **facts})
 counted = steps = 0
 while stage == "train":
     points = [(counted, 8.0)] if steps % 4882 == 0 else []

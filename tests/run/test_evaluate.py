@@ -1,0 +1,130 @@
+"""Which run is next, and what counts as another try: read off records alone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from harness.decide.cells import judge_cell
+from harness.errors import MachineError
+from harness.records.record import EvaluationRecord, RunRecord, RunSpec
+from harness.records.store import Store
+from harness.run.evaluate import next_round, next_runs, superseded
+from harness.run.race import Bench
+from harness.run.seeds import core_first
+from harness.tracks import budget_named, track_named
+
+SALT = "7" * 64
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Bench:
+    """A bench that nothing is trained on."""
+    nothing: Any = None
+    return Bench(
+        store=Store(tmp_path),
+        evaluation="e",
+        track=track_named("llm-tiny"),
+        budget=budget_named("smoke"),
+        data=nothing,
+        arms={},
+        work=tmp_path,
+        kept=tmp_path,
+        micro_batch=None,
+        epochs=1,
+        reporter=nothing,
+    )
+
+
+def evaluation(**changes: Any) -> EvaluationRecord:
+    fields: dict[str, Any] = dict(
+        id="e",
+        slug="idea",
+        patch_sha="f" * 64,
+        track="llm-tiny",
+        budget="smoke",
+        metrics=("speed",),
+        max_pairs=10,
+        confirm_pairs=4,
+        s0=0.006,
+        s0_time=0.003,
+        d0=4.0,
+        d0_time=4.0,
+        kappa=0.5,
+        core_id="c",
+        core_digest="c",
+        data_id="d",
+        salt_sha256="5",
+    )
+    return EvaluationRecord(**(fields | changes))
+
+
+def record(spec: RunSpec, status: str = "completed", loss: float = 4.0, seconds: float = 10.0) -> RunRecord:
+    done = status == "completed"
+    return RunRecord(
+        evaluation="e", spec=spec, status=status, loss=loss if done else None, train_seconds=seconds if done else None
+    )
+
+
+@pytest.fixture
+def run_on(bench: Bench) -> Callable[..., list[RunRecord]]:
+    """The runs of whole pairs: what `next_runs` asks for, finished in these times."""
+
+    def made(runs: list[RunRecord], round_: str, pairs: int, sub_seconds: float = 9.0) -> list[RunRecord]:
+        runs = list(runs)
+        while specs := next_runs(bench, evaluation(), runs, SALT, round_, pairs):
+            runs += [record(spec, seconds=10.0 if spec.arm == "core" else sub_seconds) for spec in specs]
+        return runs
+
+    return made
+
+
+def test_pairs_alternate_from_a_coin_and_both_arms_share_a_seed(run_on: Callable[..., list[RunRecord]]) -> None:
+    runs = run_on([], "decide", 4)
+    assert len(runs) == 8
+    for pair in range(4):
+        first, second = [run.spec for run in runs if run.spec.pair == pair]
+        assert first.seed == second.seed and (first.order, second.order) == (0, 1)
+        assert (
+            (first.arm == "core")
+            == core_first(SALT, "decide", pair)
+            == (core_first(SALT, "decide", 0) ^ bool(pair % 2))
+        )
+
+
+def test_only_what_is_missing_runs_again_and_takes_the_next_attempt(bench: Bench) -> None:
+    specs = next_runs(bench, evaluation(), [], SALT, "decide", 2)
+    (again,) = next_runs(bench, evaluation(), [record(specs[0]), record(specs[1], "killed")], SALT, "decide", 2)
+    assert again == specs[1].model_copy(update={"attempt": 2})
+
+
+def test_a_refused_core_stops_the_evaluation_for_a_person(bench: Bench) -> None:
+    specs = next_runs(bench, evaluation(), [], SALT, "decide", 2)
+    core = next(spec for spec in specs if spec.arm == "core")
+    with pytest.raises(MachineError, match="cannot be trained here"):
+        next_runs(bench, evaluation(), [record(core, "refused")], SALT, "decide", 2)
+
+
+def test_a_speed_claim_that_was_interrupted_while_being_confirmed_gets_another_pair(
+    bench: Bench, run_on: Callable[..., list[RunRecord]]
+) -> None:
+    decided = run_on([], "decide", 4)
+    assert next_round([judge_cell(evaluation(), decided, "speed")]) == "confirm"
+    runs = run_on(decided, "confirm", 3)
+    cut = next_runs(bench, evaluation(), runs, SALT, "confirm", 8)
+    runs = run_on([*runs, record(cut[0], "killed")], "confirm", 4)  # its second attempt has no comparable time
+    assert next_round([judge_cell(evaluation(), runs, "speed")]) == "confirm"
+    runs = run_on(runs, "confirm", 5)
+    cell = judge_cell(evaluation(), runs, "speed")
+    assert cell.confirm is not None and cell.confirm.confirmed is True
+    assert next_round([cell]) is None
+
+
+def test_a_chain_of_ideas_is_one_idea() -> None:
+    past = [evaluation(slug="b", supersedes="a"), evaluation(slug="c", supersedes="b"), evaluation(slug="x")]
+    assert superseded("c", "b", past) == {"a", "b", "c"}
+    assert superseded("a", None, past) == {"a"}
+    assert superseded("loop", "loop", past) == {"loop"}
