@@ -175,7 +175,8 @@ def train(arm: Arm, spec: RunSpec, track: Track, stream: TokenStream, micro_batc
         os.close(fd)
         raise
     model = told.model_copy(update={"parameters": sealed.parameters})
-    return Trained(sealed, stream.served, stream.unique_tokens, start - launched, seconds, curve, model, host.describe())
+    served, setup = stream.served, start - launched
+    return Trained(sealed, served, stream.unique_tokens, setup, seconds, curve, model, host.describe())
 
 
 def rehearse(arm: Arm, track: Track) -> None:
