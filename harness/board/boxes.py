@@ -9,12 +9,11 @@ from typing import TYPE_CHECKING
 
 from harness.board.entries import Effect, Entry
 from harness.board.markdown import duration, interval, number, plain
-from harness.board.tables import REASON_LIMIT, attempted, gain, loss, marks, net_tokens, reason
+from harness.board.tables import REASON_LIMIT, attempted, gain, loss, marks, net_tokens, per_cent, reason
 from harness.decide.cells import Look
 from harness.decide.decision import SPEED_MARGIN
 from harness.decide.pairs import Pair
 from harness.decide.power import least_detectable
-from harness.decide.stats import exp
 from harness.records.record import RunRecord
 
 if TYPE_CHECKING:
@@ -61,11 +60,13 @@ def _effect(name: str, entry: Entry, effect: Effect | None) -> list[tuple[str, s
 def _net(entry: Entry, effect: Effect) -> str:
     """How much sooner the core's loss is reached, as tokens and as seconds of the core's own training there."""
     assert effect.net_gain is not None
-    share = exp(effect.net_gain) - 1
-    bounds = effect.net_interval and tuple(100 * (exp(end) - 1) for end in effect.net_interval)
-    said = f"net gain {100 * share:+.1f} % {interval(bounds, 1)}".rstrip().replace("-", "−")
+    sooner = per_cent(effect.net_gain)
+    bounds = effect.net_interval and [per_cent(end) for end in effect.net_interval]
+    said = f"net gain {number(sooner, 1, sign=True)} % {interval(bounds, 1)}".rstrip()
     said += f", {net_tokens(entry, effect)} tokens"
-    return said if effect.core_seconds is None else f"{said}, {share * effect.core_seconds:+.1f} s".replace("-", "−")
+    if effect.core_seconds is not None:
+        said += f", {number(sooner / 100 * effect.core_seconds, 1, sign=True)} s"
+    return said
 
 
 def _least(entry: Entry) -> str:

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from typing import Literal
 
 from harness.decide.bank import Evaluation
-from harness.decide.cells import Cell, judge_cell
+from harness.decide.cells import Cell, bounded, judge_cell, net_test
 from harness.decide.pairs import Pair, pairs_of
-from harness.decide.stats import ModeratedT, bar, exp, moderated_t, net_gain, repeated_interval, spread
+from harness.decide.stats import bar, exp, moderated_t, net_gain, spread
 from harness.records.record import EvaluationRecord, Metric, RunRecord
 from harness.records.store import Store
 from harness.tracks import BUDGETS
@@ -111,26 +111,14 @@ def measure(pairs: Sequence[Pair], evaluation: EvaluationRecord) -> Effect | Non
         time_ratio=exp(math.fsum(R) / len(R)) if R else None,
         time_interval=(exp(log_time[0]), exp(log_time[1])) if log_time else None,
         net_gain=math.fsum(net) / len(net) if net else None,
-        net_interval=bounded(_net_test(net, evaluation), c) if net else None,
+        net_interval=bounded(net_test(net, evaluation), c) if net else None,
         core_seconds=_mean([pair.base.train_seconds for pair in pairs if pair.R is not None]),
     )
-
-
-def _net_test(net: Sequence[float], evaluation: EvaluationRecord) -> ModeratedT:
-    """G = D / kappa - R rests on both banks."""
-    s0 = math.hypot((evaluation.s0 or 0.0) / (evaluation.kappa or math.inf), evaluation.s0_time or 0.0)
-    return moderated_t(net, s0, d0=min(evaluation.d0, evaluation.d0_time))
 
 
 def _mean(seconds: Sequence[float | None]) -> float | None:
     known = [value for value in seconds if value is not None]
     return math.fsum(known) / len(known) if known else None
-
-
-def bounded(test: ModeratedT, c: float) -> tuple[float, float] | None:
-    """The repeated interval, where there is one."""
-    low, high = repeated_interval(test, c)
-    return (low, high) if math.isfinite(low) and math.isfinite(high) else None
 
 
 def entries_of(evaluation: EvaluationRecord, runs: Sequence[RunRecord]) -> list[Entry]:

@@ -9,10 +9,10 @@ from pathlib import Path
 
 from harness.board import plots
 from harness.board.entries import Effect, Entry
-from harness.board.tables import time_saved
+from harness.board.tables import per_cent, time_saved
 from harness.decide.decision import first_look
 from harness.decide.pairs import Pair
-from harness.decide.stats import accept_boundary, bar, exp, futility_boundary
+from harness.decide.stats import accept_boundary, bar, futility_boundary
 from harness.records.record import RunRecord
 
 
@@ -132,7 +132,7 @@ def _forest_row(effect: Effect, confirm: bool) -> plots.ForestRow:
     tokens = None
     if effect.net_gain is not None:
         bounds = effect.net_interval or (effect.net_gain, effect.net_gain)
-        tokens = _per_cent(effect.net_gain), _per_cent(bounds[0]), _per_cent(bounds[1])
+        tokens = per_cent(effect.net_gain), per_cent(bounds[0]), per_cent(bounds[1])
     return plots.ForestRow(confirm, (effect.gain, low, high), time_saved(effect), tokens)
 
 
@@ -155,7 +155,3 @@ def outdated(folder: Path, drawn: Sequence[Figure]) -> dict[Path, Callable[[], s
         if not place.exists() or figure.fingerprint not in place.read_text(encoding="utf-8"):
             texts[place] = figure.draw
     return texts
-
-
-def _per_cent(log_ratio: float) -> float:
-    return 100 * (exp(log_ratio) - 1)

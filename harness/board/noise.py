@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from harness.board.plots import Scatter
-from harness.decide.bank import Evaluation, NoiseBank, banks_for, entering
+from harness.decide.bank import Evaluation, NoiseBank, banks_for, entering, in_order_of_closing
 from harness.decide.pairs import Pair, pairs_of
 from harness.records.record import RunRecord
 from harness.tracks import BUDGETS
@@ -49,8 +49,7 @@ def noise_of(evaluations: Sequence[Evaluation], track: str) -> tuple[Noise, ...]
 
 def scatters_of(evaluations: Sequence[Evaluation], track: str) -> tuple[Scatter, ...]:
     """One for every budget and precision at which the core was paired with itself; the smallest budget first."""
-    own = [item for item in evaluations if item[0].track == track and item[0].closed is not None]
-    own.sort(key=lambda item: (item[0].closed or "", item[0].id))
+    own = in_order_of_closing(evaluations, track)
     scatters = []
     for budget in sorted({item[0].budget for item in own}, key=lambda name: BUDGETS[name].tokens):
         rounds = entering(own, budget)

@@ -137,6 +137,11 @@ def net_tokens(entry: Entry, effect: Effect) -> str:
     return count(entry.tokens * (exp(effect.net_gain) - 1), sign=True)
 
 
+def per_cent(log_ratio: float) -> float:
+    """A log-ratio as a change in per cent."""
+    return 100 * (exp(log_ratio) - 1)
+
+
 def unit_of(entry: Entry) -> str:
     """What the losses of an entry's track are measured in."""
     return TRACKS[entry.evaluation.track].unit

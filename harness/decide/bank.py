@@ -108,10 +108,7 @@ def banks_for(
     bank of the next smaller one. The exchange rate and the early losses are those of one core on one data set, by
     default of the latest that was calibrated.
     """
-    closed = sorted(
-        (item for item in evaluations if item[0].closed is not None and item[0].track == track),
-        key=lambda item: (item[0].closed or "", item[0].id),
-    )
+    closed = in_order_of_closing(evaluations, track)
     loss = _or_borrowed(budget, lambda name: _loss_bank(closed, name, precision, host_class))
     time = _or_borrowed(budget, lambda name: _time_bank(closed, name, host_class))
     calibrations = [
@@ -124,6 +121,12 @@ def banks_for(
     kappa, early = _kappa(calibrations), _early_rms(calibrations)
     rate = "no exchange rate" if kappa is None else f"exchange rate {kappa:.4g} nats per unit of ln(time)"
     return Banks(loss.bank, time.bank, kappa, early, f"loss: {loss.said}; time: {time.said}; {rate}")
+
+
+def in_order_of_closing(evaluations: Iterable[Evaluation], track: str) -> list[Evaluation]:
+    """The closed evaluations of a track; an open one says nothing yet."""
+    closed = (item for item in evaluations if item[0].closed is not None and item[0].track == track)
+    return sorted(closed, key=lambda item: (item[0].closed or "", item[0].id))
 
 
 @dataclass(frozen=True)

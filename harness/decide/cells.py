@@ -13,6 +13,7 @@ from harness.decide.early import equivalent
 from harness.decide.failures import invalid_reason, timeless_by_own_doing, unstable_reason
 from harness.decide.pairs import Pair, pairs_of
 from harness.decide.stats import (
+    ModeratedT,
     accept_boundary,
     bar,
     centre,
@@ -247,7 +248,6 @@ def _measured(
     ratios = [pair.R for pair in timed if pair.R is not None]
     log_time = _interval(ratios, evaluation.s0_time, evaluation.d0_time, c)
     net = net_gain([pair.D for pair in timed], ratios, evaluation.kappa) or []
-    s0_net = math.hypot((evaluation.s0 or 0.0) / (evaluation.kappa or math.inf), evaluation.s0_time or 0.0)
     last = path[-1] if path else None
     return Cell(
         track=evaluation.track,
@@ -258,14 +258,14 @@ def _measured(
         pairs=len(used),
         max_pairs=N,
         gain=centre(values)[0] if values else None,
-        interval=_bounded(repeated_interval(last.claimed(metric), c)) if last else None,
+        interval=bounded(last.claimed(metric), c) if last else None,
         p=sequential_p([look.claimed(metric).p for look in path], N, evaluation.k) if path else None,
         alpha=evaluation.alpha,
         k=evaluation.k,
         time_ratio=exp(centre(ratios)[0]) if ratios else None,
-        time_interval=_bounded((exp(log_time[0]), exp(log_time[1]))) if log_time else None,
+        time_interval=_finite((exp(log_time[0]), exp(log_time[1]))) if log_time else None,
         net_gain=centre(net)[0] if net else None,
-        net_interval=_interval(net, s0_net, _weight(evaluation, "speed"), c),
+        net_interval=bounded(net_test(net, evaluation), c) if net else None,
         rho=_rho(used),
         s0=evaluation.s0 if metric == "loss" else evaluation.s0_time,
         d0=_weight(evaluation, metric),
@@ -288,10 +288,21 @@ def _interval(values: Sequence[float], s0: float | None, d0: float, c: float) ->
     """Repeated interval of the mean; None where the values cannot bound it."""
     if not values:
         return None
-    return _bounded(repeated_interval(moderated_t(values, s0 or 0.0, d0=d0), c))
+    return bounded(moderated_t(values, s0 or 0.0, d0=d0), c)
 
 
-def _bounded(interval: Interval) -> Interval | None:
+def net_test(net: Sequence[float], evaluation: EvaluationRecord) -> ModeratedT:
+    """The test of net gains G = D / kappa - R, which rest on both banks."""
+    s0 = math.hypot((evaluation.s0 or 0.0) / (evaluation.kappa or math.inf), evaluation.s0_time or 0.0)
+    return moderated_t(net, s0, d0=_weight(evaluation, "speed"))
+
+
+def bounded(test: ModeratedT, c: float) -> Interval | None:
+    """The repeated interval, where there is one."""
+    return _finite(repeated_interval(test, c))
+
+
+def _finite(interval: Interval) -> Interval | None:
     return interval if all(math.isfinite(end) for end in interval) else None
 
 

@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from harness.decide.bank import Evaluation
+from harness.decide.bank import Evaluation, in_order_of_closing
 from harness.decide.cells import judge_cell
 from harness.decide.pairs import pairs_of
 
@@ -21,16 +21,13 @@ class Debts:
 
 def debts(evaluations: Iterable[Evaluation], track: str, budget: str) -> Debts:
     """The debts of a cell, from the confirmed official records in the order in which they were closed."""
-    closed = [
+    records = [
         (evaluation, runs)
-        for evaluation, runs in evaluations
-        if (evaluation.track, evaluation.budget) == (track, budget)
-        and evaluation.official
-        and evaluation.closed is not None
-        and evaluation.kind == "submission"
+        for evaluation, runs in in_order_of_closing(evaluations, track)
+        if evaluation.budget == budget and evaluation.official and evaluation.kind == "submission"
     ]
     loss = time = 0.0
-    for evaluation, runs in sorted(closed, key=lambda item: (item[0].closed or "", item[0].id)):
+    for evaluation, runs in records:
         fresh = pairs_of(runs, "confirm")
         for metric in evaluation.metrics:
             confirm = judge_cell(evaluation, runs, metric).confirm

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from harness.decide.pairs import Pair, is_base
 from harness.records.record import EvaluationRecord, Round, RunRecord
 
+FAILED = ("crashed", "timed_out", "diverged")  # the arm's own fault
 RETRIES = 2  # attempts of one run that may fail before the submission is blamed
 FAILED_PAIRS = 2  # pairs in which its first attempt may fail: a crash draws a run again, and could be chosen
 
@@ -40,7 +41,7 @@ def timeless_by_own_doing(pair: Pair, runs: Sequence[RunRecord]) -> bool:
 
 def _failed(runs: Sequence[RunRecord]) -> list[RunRecord]:
     """The submission's runs that ended by its own fault."""
-    return [run for run in runs if not is_base(run.spec) and run.status in ("crashed", "timed_out", "diverged")]
+    return [run for run in runs if not is_base(run.spec) and run.status in FAILED]
 
 
 def unstable_reason(runs: Sequence[RunRecord], round: Round) -> str | None:
@@ -57,7 +58,7 @@ def _repeated_failures(runs: Sequence[RunRecord]) -> list[list[RunRecord]]:
     """The submission's runs that failed as often as is allowed and never completed, grouped by what was to be run."""
     attempts: dict[tuple[Round, int, int], list[RunRecord]] = {}
     for run in sorted(runs, key=lambda run: run.spec.attempt):
-        if not is_base(run.spec) and run.status in ("completed", "diverged", "crashed", "timed_out"):
+        if not is_base(run.spec) and run.status in ("completed", *FAILED):
             attempts.setdefault((run.spec.round, run.spec.pair, run.spec.seed), []).append(run)
     return [
         tried

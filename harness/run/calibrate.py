@@ -13,11 +13,12 @@ from pathlib import Path
 
 from harness.data.prepare import PreparedData
 from harness.data.stream import check_budget
+from harness.decide.failures import FAILED
 from harness.errors import MachineError
 from harness.records.record import EvaluationRecord, Round, RunRecord, RunSpec
 from harness.records.store import Store
 from harness.run import arms, host, sandbox, seeds
-from harness.run.evaluate import FAILED, close, said, settle
+from harness.run.evaluate import close, said, settle
 from harness.run.race import Bench, Reporter, race
 from harness.submission.patch import unpatched
 from harness.tracks import Budget, Track

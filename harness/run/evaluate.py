@@ -7,6 +7,7 @@ closed evaluation is a no-op.
 from __future__ import annotations
 
 import datetime
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,7 @@ from harness.decide import bank, cells
 from harness.decide.debts import Debts, debts
 from harness.decide.decision import exchange_rate
 from harness.decide.explain import explain
+from harness.decide.failures import FAILED
 from harness.errors import MachineError, UsageError
 from harness.records import ledger
 from harness.records.record import EvaluationRecord, Metric, Round, RunRecord, RunSpec
@@ -29,7 +31,6 @@ from harness.submission.patch import PatchedCore
 from harness.tracks import Budget, Track
 
 ATTEMPTS = 2  # a crash, a time-out or a divergence is tried once more; then it is the arm's own
-FAILED = ("crashed", "timed_out", "diverged")
 MACHINE_FAULTS = 5  # killed or lost runs of one pair and arm before a person has to look
 
 
@@ -54,6 +55,11 @@ class Contest:
     max_pairs: int
     micro_batch: int | None
     epochs: int
+
+    @functools.cached_property
+    def core_id(self) -> str:
+        """Of the track's part of the core; an evaluation ends on the core that it began on."""
+        return arms.track_core_id(self.root, self.track)
 
 
 @dataclass(frozen=True)
@@ -100,7 +106,7 @@ def find(contest: Contest) -> EvaluationRecord | None:
             and evaluation.patch_sha == contest.patched.patch_sha
             and evaluation.track == contest.track.name
             and evaluation.budget == contest.budget.name
-            and evaluation.core_id == arms.track_core_id(contest.root, contest.track)
+            and evaluation.core_id == contest.core_id
             and evaluation.data_id == contest.data.data_id
             and evaluation.metrics == contest.metrics
             and evaluation.claimed == contest.claimed
@@ -147,14 +153,13 @@ def _earlier_tries(contest: Contest) -> int:
     """
     past = contest.store.evaluations()
     idea = superseded(contest.slug, contest.manifest.supersedes, past)
-    core_id = arms.track_core_id(contest.root, contest.track)
     return sum(
         1
         for evaluation in past
         if (evaluation.slug in idea or evaluation.patch_sha == contest.patched.patch_sha)
         and evaluation.claimed >= contest.claimed  # what was only tried out is no draw for a claim
         and (evaluation.track, evaluation.budget) == (contest.track.name, contest.budget.name)
-        and evaluation.core_id == core_id  # a rebase that a promotion forces is no re-submission
+        and evaluation.core_id == contest.core_id  # a rebase that a promotion forces is no re-submission
         and evaluation.data_id == contest.data.data_id
     )
 
@@ -178,7 +183,7 @@ def _open(contest: Contest) -> EvaluationRecord:
         contest.budget.name,
         host.precision(),
         host.describe().host_class,
-        arms.track_core_id(contest.root, contest.track),
+        contest.core_id,
         contest.data.data_id,
     )
     if contest.systems_only and banks.early_rms is None:
@@ -224,7 +229,7 @@ def _promise(contest: Contest, banks: bank.Banks, owed: Debts, salt_sha256: str)
         early_rms=banks.early_rms,
         loss_debt=owed.loss,
         time_debt=owed.time,
-        core_id=arms.track_core_id(contest.root, contest.track),
+        core_id=contest.core_id,
         core_digest=arms.core_digest_of(contest.root),
         data_id=contest.data.data_id,
         salt_sha256=salt_sha256,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import importlib.metadata
 import os
@@ -59,6 +60,7 @@ def precision() -> str:
     return "bf16" if {"avx512_bf16", "amx_bf16", "bf16"} & set(flags) else "fp32"  # the last one is Arm's
 
 
+@functools.cache
 def _cuda_device() -> tuple[str, float] | None:
     """Name, as torch has it too, and compute capability of the first CUDA device; None without one."""
     if shutil.which("nvidia-smi") is None or os.environ.get("CUDA_VISIBLE_DEVICES") == "":

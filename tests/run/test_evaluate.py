@@ -16,6 +16,7 @@ from harness.run.evaluate import next_round, next_runs, superseded
 from harness.run.race import Bench
 from harness.run.seeds import core_first
 from harness.tracks import budget_named, track_named
+from tests.decide.conftest import make_evaluation
 
 SALT = "7" * 64
 
@@ -40,26 +41,7 @@ def bench(tmp_path: Path) -> Bench:
 
 
 def evaluation(**changes: Any) -> EvaluationRecord:
-    fields: dict[str, Any] = dict(
-        id="e",
-        slug="idea",
-        patch_sha="f" * 64,
-        track="llm-tiny",
-        budget="smoke",
-        metrics=("speed",),
-        max_pairs=10,
-        confirm_pairs=4,
-        s0=0.006,
-        s0_time=0.003,
-        d0=4.0,
-        d0_time=4.0,
-        kappa=0.5,
-        core_id="c",
-        core_digest="c",
-        data_id="d",
-        salt_sha256="5",
-    )
-    return EvaluationRecord(**(fields | changes))
+    return make_evaluation(**(dict(budget="smoke", metrics=("speed",), kappa=0.5) | changes))
 
 
 def record(spec: RunSpec, status: str = "completed", loss: float = 4.0, seconds: float = 10.0) -> RunRecord:
