@@ -83,7 +83,7 @@ TRACKS = {
             tokenizer="train",
             vocab_size=4_096,
             row_tokens=256,
-            score_rows=32,
+            score_rows=8,
             slowest_tokens_per_s=500.0,
         ),
         Track(
