@@ -251,12 +251,10 @@ def baseline(
 ) -> Said:
     """Fill the noise bank and measure the exchange rate: the core against itself."""
     from harness.data.prepare import prepare
-    from harness.decide import bank
     from harness.progress import ProgressReporter
     from harness.records.store import Store
-    from harness.run import host
     from harness.run.calibrate import Calibration, calibrate
-    from harness.run.evaluate import known_evaluations
+    from harness.run.known import banks_here, known_evaluations
     from harness.tracks import budget_named, track_named
 
     here, chosen, size = root(), track_named(track), budget_named(budget)
@@ -265,8 +263,7 @@ def baseline(
         prepared = prepare(chosen, data, say)
         calibration = Calibration(here, store, chosen, size, prepared, pairs, official, micro_batch(fit), epochs)
         closed = calibrate(calibration, reporter)
-    known = known_evaluations(here, track)
-    banks = bank.banks_for(known, track, budget, host.precision(), host.describe().host_class)
+    banks = banks_here(known_evaluations(here, chosen), chosen, size)
     values = {"s0": banks.loss.s0, "s0_time": banks.time.s0, "df": banks.loss.df, "kappa": banks.kappa}
     return Said(banks.source, {"ok": True, "evaluation": closed.id, **values})
 

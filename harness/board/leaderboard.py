@@ -78,15 +78,19 @@ def render(board: Board) -> str:
 def _section(part: TrackBoard) -> dict[str, object]:
     """What the template shows of one track."""
     records = [entry for entry in part.entries if entry.state in RECORDED and entry.evaluation.claimed]
-    waiting = [entry for entry in part.entries if entry.state in WAITING and entry.evaluation.claimed]
+    waiting = [
+        entry
+        for entry in part.entries
+        if entry.state in WAITING and entry.evaluation.claimed and entry.evaluation.core_id == part.core_id
+    ]
     shown = {id(entry) for entry in (*records, *waiting)}
     tried = [entry for entry in part.entries if id(entry) not in shown]
     return {
         "track": part.track,
         "core_id": part.core_id,
         "ladders": tables.ladders(records, part.entries, part.core_id),
-        "waiting": tables.waiting(waiting, part.core_id),
-        "tried": tables.tried(tried),
+        "waiting": tables.waiting(waiting),
+        "tried": tables.tried(tried, part.core_id),
         "noise": tables.noise(part.noise),
         "figures": part.scatter,
         "spent": spent(part.entries),

@@ -185,7 +185,7 @@ def marks(entry: Entry, state: str) -> str:
     return ", ".join(words)
 
 
-def waiting(entries: Sequence[Entry], core_id: str) -> pd.DataFrame:
+def waiting(entries: Sequence[Entry]) -> pd.DataFrame:
     """What is being measured or waits for a person, oldest first."""
     import pandas as pd
 
@@ -212,7 +212,7 @@ def _progress(entry: Entry) -> str:
     return f"{entry.cell.pairs} of at most {entry.cell.max_pairs}"
 
 
-def tried(entries: Sequence[Entry]) -> pd.DataFrame:
+def tried(entries: Sequence[Entry], core_id: str) -> pd.DataFrame:
     """What did not become a record and why, latest first."""
     import pandas as pd
 
@@ -226,12 +226,16 @@ def tried(entries: Sequence[Entry]) -> pd.DataFrame:
             "p": number(entry.cell.p),
             "pairs": str(entry.cell.pairs),
             "lines": lines(entry),
-            "state": marks(entry, entry.state),
+            "state": marks(entry, _state_today(entry, core_id)),
             "reason": escape(reason(entry), REASON_LIMIT),
         }
         for entry in reversed(entries)
     ]
     return pd.DataFrame(rows)
+
+
+def _state_today(entry: Entry, core_id: str) -> str:
+    return entry.state if entry.evaluation.core_id == core_id else f"{entry.state}, stale"
 
 
 def attempted(entry: Entry) -> str:

@@ -15,7 +15,8 @@ from typing import Literal
 
 from harness.data.prepare import PreparedData
 from harness.data.stream import check_budget
-from harness.decide import bank, cells
+from harness.decide import cells
+from harness.decide.bank import Banks
 from harness.decide.debts import Debts, debts
 from harness.decide.decision import exchange_rate
 from harness.decide.explain import explain
@@ -24,7 +25,8 @@ from harness.errors import MachineError, UsageError
 from harness.records import ledger
 from harness.records.record import EvaluationRecord, Metric, Round, RunRecord, RunSpec
 from harness.records.store import Store
-from harness.run import arms, host, sandbox, seeds
+from harness.run import arms, sandbox, seeds
+from harness.run.known import banks_here, known_evaluations
 from harness.run.race import Bench, Reporter, race
 from harness.submission.manifest import Manifest
 from harness.submission.patch import PatchedCore
@@ -130,22 +132,6 @@ def _hold_to_what_was_frozen(evaluation: EvaluationRecord, contest: Contest) -> 
             raise UsageError(option, what, "leave the option as it was; another patch is another evaluation")
 
 
-def known_evaluations(
-    root: Path, track: str, official: bool = False
-) -> list[tuple[EvaluationRecord, tuple[RunRecord, ...]]]:
-    """Closed evaluations of a track: what the noise bank is made of.
-
-    An official evaluation rests on official ones alone, so that anyone can derive its numbers again; a local one also
-    on what this clone has measured itself.
-    """
-    found = []
-    for store in (Store(root / "leaderboard"), *([] if official else [Store(root / ".blueberry")])):
-        for evaluation in store.evaluations():
-            if evaluation.track == track and evaluation.closed:
-                found.append((evaluation, tuple(store.runs(evaluation.id))))
-    return found
-
-
 def _earlier_tries(contest: Contest) -> int:
     """Evaluations of the same idea in this cell: of this slug, of one that it supersedes, or of this very patch.
 
@@ -176,16 +162,8 @@ def superseded(slug: str, supersedes: str | None, past: Sequence[EvaluationRecor
 def _open(contest: Contest) -> EvaluationRecord:
     """Freezes every number that the verdict will depend on, before any seed is drawn."""
     check_budget(contest.data, contest.budget.tokens, contest.epochs)
-    known = known_evaluations(contest.root, contest.track.name, contest.official)
-    banks = bank.banks_for(
-        known,
-        contest.track.name,
-        contest.budget.name,
-        host.precision(),
-        host.describe().host_class,
-        contest.core_id,
-        contest.data.data_id,
-    )
+    known = known_evaluations(contest.root, contest.track, contest.official)
+    banks = banks_here(known, contest.track, contest.budget, contest.core_id, contest.data.data_id)
     if contest.systems_only and banks.early_rms is None:
         fix = "`blueberry baseline` measures it, at budgets up to 8M; leave the label out at larger ones"
         raise UsageError("--systems-only", "how far the core's early losses lie apart was not measured", fix)
@@ -200,7 +178,7 @@ def _open(contest: Contest) -> EvaluationRecord:
     return record
 
 
-def _promise(contest: Contest, banks: bank.Banks, owed: Debts, salt_sha256: str) -> EvaluationRecord:
+def _promise(contest: Contest, banks: Banks, owed: Debts, salt_sha256: str) -> EvaluationRecord:
     return EvaluationRecord(
         id=f"{contest.slug}-{contest.track.name}-{contest.budget.name}-{salt_sha256[:10]}",
         slug=contest.slug,

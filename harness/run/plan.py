@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import datetime
 import statistics
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from harness.decide import bank, power
-from harness.records.record import EvaluationRecord, Metric, RunRecord
+from harness.decide import power
+from harness.records.record import Metric
 from harness.run import host
-from harness.run.evaluate import known_evaluations
+from harness.run.known import Known, banks_here, known_evaluations
 from harness.tracks import Budget, Track
-
-Known = Sequence[tuple[EvaluationRecord, tuple[RunRecord, ...]]]
 
 
 @dataclass(frozen=True)
@@ -44,12 +41,11 @@ def plan_cell(
     root: Path, track: Track, budget: Budget, metric: Metric, k: int, max_pairs: int, price_per_hour: float | None
 ) -> CellPlan:
     """Expectations from the noise bank and from what closed evaluations took on this host class."""
-    known = known_evaluations(root, track.name)
-    host_class = host.describe().host_class
-    banks = bank.banks_for(known, track.name, budget.name, host.precision(), host_class)
+    known = known_evaluations(root, track)
+    banks = banks_here(known, track, budget)
     source = banks.loss if metric == "loss" else banks.time
     sigma, d0 = source.s0, source.d0
-    seconds = _seconds_per_pair(known, budget, host_class)
+    seconds = _seconds_per_pair(known, budget, host.describe().host_class)
     most = max_pairs + budget.confirm_pairs
     least = power.least_detectable(sigma, max_pairs, k, d0=d0) if sigma else None
     return CellPlan(

@@ -215,17 +215,22 @@ def _earlier_reference(bench: Bench, spec: RunSpec) -> NDArray[np.float32] | Non
 def _finish(bench: Bench, run: _Run) -> RunRecord:
     """The run file; for a completed run also its checkpoint, and the core's scores as the pair's reference."""
     record = _record(bench, run)
-    bench.store.put_run(record)  # first: it is what the run was paid for
+    if record.status == "completed" and run.spec.arm == "core":
+        _keep_reference(bench, run)  # first: with the run file there, nobody would score the core again for its pair
+    bench.store.put_run(record)
     if record.status == "completed":
-        assert run.trained is not None and run.scored is not None
+        assert run.trained is not None
         with disk_trouble(bench.kept):
             _keep_checkpoint(bench, run.spec, run.trained.checkpoint.fd)
-        if run.spec.arm == "core":
-            path = _reference_path(bench, run.spec)
-            with disk_trouble(path):
-                path.parent.mkdir(parents=True, exist_ok=True)
-                np.save(path, run.scored.log_probabilities)
     return record
+
+
+def _keep_reference(bench: Bench, run: _Run) -> None:
+    assert run.scored is not None
+    path = _reference_path(bench, run.spec)
+    with disk_trouble(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        np.save(path, run.scored.log_probabilities)
 
 
 def _record(bench: Bench, run: _Run) -> RunRecord:

@@ -146,6 +146,14 @@ def test_running_evaluations_show_how_far_they_are(factory):
     ]
 
 
+def test_a_review_on_an_older_core_waits_for_nobody(factory):
+    factory.evaluation("dear", GOOD, faster=-0.3, core_id="ab" * 32, opened="2025-01-01T00:00:00Z")
+    factory.evaluation("today", GOOD, faster=-0.3)
+    text = text_of(factory)
+    assert [row[7] for row in rows(part(text, "Running and waiting"))] == ["review, provisional"]
+    assert [row[8] for row in rows(part(text, "Tried"))] == ["review, stale, provisional"]
+
+
 def test_local_rows_link_to_no_report(factory):
     factory.evaluation("idea", GOOD, FRESH, official=False)
     (row,) = rows(part(text_of(factory), "smoke: loss (data dadadada)"))
