@@ -2,11 +2,12 @@
 
 - RMSNorm with one eps in every precision
 - rotary embedding of interleaved pairs, over the token axis
-- causal grouped-query attention: QK-norm, then rotation, scale 1/sqrt(D)
+- grouped-query attention: QK-norm, then rotation, scale 1/sqrt(D); keys and values may be kept for generation
 - MLPs without bias: squared ReLU and SwiGLU
 - cross entropy of a linear head, in pieces
 
-Shapes: B batch, T tokens, C channels, H query heads, K key/value heads, D head dim, F width of an MLP, V vocabulary.
+Shapes: B batch, T tokens, S tokens that are read, C channels, H query heads, K key/value heads, D head dim, F width of
+an MLP, V vocabulary.
 """
 
 import hashlib
@@ -20,6 +21,29 @@ def generator(*key: int | str) -> torch.Generator:
     """A CPU generator seeded with sha256 of `key`, so that one draw never depends on which others were made before."""
     digest = hashlib.sha256(repr(key).encode()).digest()
     return torch.Generator().manual_seed(int.from_bytes(digest[:8], "big") >> 1)
+
+
+class Model(nn.Module):
+    """What train.py asks of every model.
+
+    The constructor takes a config and only allocates, so that it works on the meta device; `init_weights` fills. A
+    batch is a tuple of tensors with one row per example: `take` gets one from a stream (None at its end), `made_up`
+    invents one of the same shapes, `inputs` turns one into what `forward` takes, `loss` into the mean loss.
+    """
+
+    seed = 0  # of the weights and of everything that is drawn in training
+
+    @property
+    def batch_tokens(self) -> int:
+        """Tokens of one update."""
+        raise NotImplementedError
+
+    def parameter_count(self) -> int:
+        return sum(parameter.numel() for parameter in self.parameters())
+
+    def active_parameter_count(self) -> int:
+        """Parameters that one token passes through."""
+        return self.parameter_count()
 
 
 class Linear(nn.Module):
@@ -96,24 +120,52 @@ def rotate(x: Tensor, rotary: Tensor) -> Tensor:
     return torch.view_as_real(torch.view_as_complex(x) * torch.view_as_complex(rotary)).flatten(-2)
 
 
-def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-    """Causal attention, query head h reading key head h // (H/K); q (B, T, H, D), k, v (B, T, K, D) -> (B, T, H, D)."""
-    if q.device.type == "cpu":
-        return attend_plainly(q, k, v)
+def attend(q: Tensor, k: Tensor, v: Tensor, causal: bool = True) -> Tensor:
+    """Attention, query head h reading key head h // (H/K); q (B, T, H, D), k, v (B, S, K, D) -> (B, T, H, D).
+
+    If causal, the queries are the last T of the S tokens and read themselves and those before.
+    """
+    function = attend_plainly if q.device.type == "cpu" else attend_fused
+    return function(q, k, v, causal)
+
+
+def attend_fused(q: Tensor, k: Tensor, v: Tensor, causal: bool) -> Tensor:
+    """`attend` by torch's kernels, which know whole rows without a mask; a single query reads everything anyway."""
+    T, S = q.shape[1], k.shape[1]
+    past = torch.ones(T, S, dtype=torch.bool, device=q.device).tril(S - T) if causal and 1 < T < S else None
     q, k, v = q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2)
-    return F.scaled_dot_product_attention(q, k, v, is_causal=True, enable_gqa=True).transpose(1, 2)
+    return F.scaled_dot_product_attention(q, k, v, past, is_causal=causal and T == S, enable_gqa=True).transpose(1, 2)
 
 
-def attend_plainly(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+def attend_plainly(q: Tensor, k: Tensor, v: Tensor, causal: bool) -> Tensor:
     """`attend` as matrix products: at 256 tokens in bf16 2.4 times as fast as the fused CPU kernel and its backward."""
-    (B, T, H, D), K = q.shape, k.shape[2]
+    (B, T, H, D), (S, K) = q.shape, k.shape[1:3]
     q = (q * D**-0.5).view(B, T, K, H // K, D).permute(0, 2, 3, 1, 4).reshape(B * K, -1, D)  # (B*K, H/K*T, D)
-    k = k.transpose(1, 2).reshape(B * K, T, D)
-    v = v.transpose(1, 2).reshape(B * K, T, D)
-    future = torch.full((T, T), -torch.inf, dtype=q.dtype, device=q.device).triu(1)
-    scores = (q @ k.mT).view(B * K, -1, T, T) + future
+    k = k.transpose(1, 2).reshape(B * K, S, D)
+    v = v.transpose(1, 2).reshape(B * K, S, D)
+    scores = (q @ k.mT).view(B * K, -1, T, S)
+    if causal:
+        scores = scores + torch.full((T, S), -torch.inf, dtype=q.dtype, device=q.device).triu(1 + S - T)
     y = scores.softmax(-1).flatten(1, 2) @ v  # (B*K, H/K*T, D)
     return y.view(B, K, H // K, T, D).permute(0, 3, 1, 2, 4).flatten(2, 3)
+
+
+class Cache:
+    """Keys and values that one layer has computed, so that generation reads each token once."""
+
+    def __init__(self) -> None:
+        self.k: Tensor | None = None  # (B, S, K, D)
+        self.v: Tensor | None = None
+
+    @property
+    def tokens(self) -> int:
+        return 0 if self.k is None else self.k.shape[1]
+
+    def extend(self, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
+        """Appends those of new tokens (B, T, K, D); returns all of them."""
+        self.k = k if self.k is None else torch.cat((self.k, k), dim=1)
+        self.v = v if self.v is None else torch.cat((self.v, v), dim=1)
+        return self.k, self.v
 
 
 class Attention(nn.Module):
@@ -130,12 +182,14 @@ class Attention(nn.Module):
         self.q_norm = RMSNorm(self.head_dim)
         self.k_norm = RMSNorm(self.head_dim)
 
-    def forward(self, x: Tensor, rotary: Tensor) -> Tensor:
+    def forward(self, x: Tensor, rotary: Tensor, cache: Cache | None = None) -> Tensor:
         # three matrices, so that each is orthogonalised by itself, but one product
         qkv = F.linear(x, torch.cat((self.q.weight, self.k.weight, self.v.weight)))
         q, k, v = qkv.unflatten(-1, (-1, self.head_dim)).split(self.heads, dim=2)  # (B, T, H | K | K, D)
         q = rotate(self.q_norm(q), rotary).to(v.dtype)
         k = rotate(self.k_norm(k), rotary).to(v.dtype)
+        if cache is not None:
+            k, v = cache.extend(k, v)  # (B, S, K, D)
         y = attend(q, k, v)  # (B, T, H, D)
         return self.o(y.flatten(2))
 

@@ -8,6 +8,7 @@ Shapes: B batch, T tokens, C channels, V vocabulary.
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -93,8 +94,8 @@ class Block(nn.Module):
         self.mlp_norm = layers.RMSNorm(config.d_model)
         self.mlp = mlp
 
-    def forward(self, x: Tensor, rotary: Tensor) -> Tensor:
-        x = x + self.drop(self.attention(self.attention_norm(x), rotary))
+    def forward(self, x: Tensor, rotary: Tensor, cache: layers.Cache | None = None) -> Tensor:
+        x = x + self.drop(self.attention(self.attention_norm(x), rotary, cache))
         x = x + self.drop(self.mlp(self.mlp_norm(x)))
         return x
 
@@ -102,15 +103,14 @@ class Block(nn.Module):
         return F.dropout(x, self.dropout, self.training)
 
 
-class LM(nn.Module):
-    """The constructor only allocates (and works on the meta device); `init_weights` fills."""
+class LM(layers.Model):
+    """Predicts each token from those before it; a batch is one tensor of rows (B, T+1)."""
 
     normal = frozenset({"token_embedding", "q", "k", "v", "o", "gate", "up", "down"})  # drawn by init_weights
 
     def __init__(self, config: LMConfig) -> None:
         super().__init__()
         self.config = config
-        self.seed = 0
         self.token_embedding = layers.Embedding(config.vocab_size, config.d_model)
         self.blocks = nn.ModuleList(Block(config, self.make_mlp()) for _ in range(config.n_layers))
         self.final_norm = layers.RMSNorm(config.d_model)
@@ -143,27 +143,39 @@ class LM(nn.Module):
         head_dim = self.config.d_model // self.config.n_heads
         self.rotary.copy_(layers.rotary_table(self.config.max_seq_len, head_dim, self.config.rope_base))
 
-    def hidden(self, ids: Tensor) -> Tensor:
-        """ids (B, T) -> normalised stream (B, T, C)."""
-        assert ids.shape[1] <= self.config.max_seq_len, "a row is longer than max_seq_len"
+    @property
+    def batch_tokens(self) -> int:
+        return self.config.batch_size * self.config.max_seq_len
+
+    def take(self, stream) -> tuple[Tensor] | None:
+        rows = stream.take(self.config.batch_size, self.config.max_seq_len)
+        return None if rows is None else (rows,)
+
+    def made_up(self) -> tuple[Tensor]:
+        shape = (self.config.batch_size, self.config.max_seq_len + 1)
+        return (torch.randint(self.config.vocab_size, shape),)
+
+    def inputs(self, rows: Tensor) -> tuple[Tensor]:
+        return (rows[:, :-1],)
+
+    def hidden(self, ids: Tensor, caches: Sequence[layers.Cache] = ()) -> Tensor:
+        """ids (B, T) -> normalised stream (B, T, C).
+
+        With one cache a block, `ids` go on where the tokens in the caches end, and are added to them.
+        """
+        first = caches[0].tokens if caches else 0
+        assert first + ids.shape[1] <= self.config.max_seq_len, "a row is longer than max_seq_len"
         x = self.token_embedding(ids) * math.sqrt(self.config.d_model)  # (B, T, C)
-        rotary = self.rotary[: ids.shape[1]]
-        for block in self.blocks:
-            x = block(x, rotary)
+        rotary = self.rotary[first : first + ids.shape[1]]
+        for i, block in enumerate(self.blocks):
+            x = block(x, rotary, caches[i] if caches else None)
         return self.final_norm(x)
 
-    def forward(self, ids: Tensor) -> Tensor:
-        """ids (B, T) -> logits (B, T, V)."""
-        return F.linear(self.hidden(ids), self.token_embedding.weight)
+    def forward(self, ids: Tensor, caches: Sequence[layers.Cache] = ()) -> Tensor:
+        """ids (B, T) -> logits (B, T, V); `caches` as in `hidden`."""
+        return F.linear(self.hidden(ids, caches), self.token_embedding.weight)
 
     def loss(self, rows: Tensor) -> Tensor:
         """rows (B, T+1) -> mean nats per token of predicting each token from those before it."""
         x = self.hidden(rows[:, :-1])
         return layers.linear_cross_entropy(x, self.token_embedding.weight, rows[:, 1:])
-
-    def parameter_count(self) -> int:
-        return sum(parameter.numel() for parameter in self.parameters())
-
-    def active_parameter_count(self) -> int:
-        """Parameters that one token passes through."""
-        return self.parameter_count()

@@ -116,10 +116,21 @@ class MuonAdamW:
             else:
                 self.adamw_step(group)
 
+    def state_dict(self) -> list[tuple[int, dict]]:
+        """The state with parameters by their place in the groups."""
+        place = {id(p): i for i, p in enumerate(self.parameters())}
+        return [(place[id(p)], dict(state)) for p, state in self.state.items()]
+
+    def load_state_dict(self, saved: list[tuple[int, dict]]) -> None:
+        parameters = self.parameters()
+        self.state = defaultdict(dict, {parameters[i]: dict(state) for i, state in saved})
+
+    def parameters(self) -> list[Tensor]:
+        return [p for group in self.param_groups for p in group["params"]]
+
     def zero_grad(self) -> None:
-        for group in self.param_groups:
-            for p in group["params"]:
-                p.grad = None
+        for p in self.parameters():
+            p.grad = None
 
     def muon_step(self, group: dict) -> None:
         """Equal shapes go through the orthogonalisation together: fewer and larger products."""

@@ -76,7 +76,7 @@ def autocast(device: torch.device, precision: str) -> torch.autocast:
     return torch.autocast(device.type, dtype=DTYPES[precision], enabled=precision != "fp32")
 
 
-def build(kind: type[nn.Module], config, seed: int, device: torch.device | str) -> nn.Module:
+def build(kind: type[layers.Model], config, seed: int, device: torch.device | str) -> layers.Model:
     """A model of class `kind` with its weights for this seed."""
     with torch.device("meta"):
         model = kind(config)
@@ -85,17 +85,19 @@ def build(kind: type[nn.Module], config, seed: int, device: torch.device | str) 
     return model
 
 
-def predictor(model: nn.Module, precision: str) -> Callable[[Tensor], Tensor]:
-    """A function from ids (B, T) to float32 logits (B, T, V)."""
-    forward = torch.compile(model.forward) if model.config.compile else model.forward
+def predictor(model: layers.Model, precision: str, method: str = "forward") -> Callable[..., Tensor]:
+    """A method of the model for evaluation: no gradient, no dropout, floats in float32."""
+    function = getattr(model, method)
+    function = torch.compile(function) if model.config.compile else function
     device = next(model.parameters()).device
     precision = resolve_precision(precision, device)
 
     @torch.no_grad()
-    def predict(ids: Tensor) -> Tensor:
+    def predict(*inputs: Tensor) -> Tensor:
         model.eval()
         with autocast(device, precision):
-            return forward(ids.to(device)).float()
+            answer = function(*(value.to(device) for value in inputs))
+        return answer.float() if answer.is_floating_point() else answer
 
     return predict
 
@@ -120,13 +122,15 @@ class Trainer:
     second of the host. None: all rows at once, halved in `warm_up` until they fit in memory.
     """
 
-    def __init__(self, model: nn.Module, budget_tokens: int, precision: str = "auto", micro_batch: int | None = None):
+    def __init__(
+        self, model: layers.Model, budget_tokens: int, precision: str = "auto", micro_batch: int | None = None
+    ) -> None:
         keep_freed_memory()
         self.model = model
         self.config = model.config
         self.device = next(model.parameters()).device
         self.precision = resolve_precision(precision, self.device)
-        self.batch_tokens = self.config.batch_size * self.config.max_seq_len
+        self.batch_tokens = model.batch_tokens
         self.budget_tokens = budget_tokens // self.batch_tokens * self.batch_tokens
         self.may_fit = micro_batch is None
         self.micro_batch = micro_batch or self.config.batch_size
@@ -139,21 +143,22 @@ class Trainer:
         self.average = {k: v.clone() for k, v in model.state_dict().items()} if self.config.ema else None
 
     def train(self, stream) -> None:
-        """Updates until the stream ends; `stream.take(rows, tokens)` gives int64 (rows, tokens+1) or None."""
-        self.model.train()
-        every = max(1, self.budget_tokens // self.batch_tokens // 100)
-        while (rows := stream.take(self.config.batch_size, self.config.max_seq_len)) is not None:
-            loss = self.update(rows.to(self.device))
-            if self.steps % every == 0:
-                stream.report(self.steps * self.batch_tokens, loss.item())  # waits for the device: not every update
+        """Updates until the stream ends.
 
-    def update(self, rows: Tensor) -> Tensor:
-        """One optimizer update on rows (R, T+1); returns their mean loss, before the update."""
+        The stream is told every loss as a tensor and had better read few: reading one waits for the device.
+        """
+        self.model.train()
+        while (batch := self.model.take(stream)) is not None:
+            loss = self.update(*(part.to(self.device) for part in batch))
+            stream.report(self.steps * self.batch_tokens, loss)
+
+    def update(self, *batch: Tensor) -> Tensor:
+        """One optimizer update on the rows of a batch; returns their mean loss, before the update."""
         share = lr_share((self.steps + 0.5) * self.batch_tokens / self.budget_tokens, self.config)
         for group in self.optimizer.param_groups:
             group["lr"] = group["peak_lr"] * share
         torch.manual_seed(layers.generator(self.model.seed, "dropout", self.steps).initial_seed())
-        loss = self.accumulate(rows)
+        loss = self.accumulate(*batch)
         self.scaler.unscale_(self.optimizer)
         nn.utils.clip_grad_norm_(self.model.parameters(), self.config.grad_clip)
         self.scaler.step(self.optimizer)
@@ -164,12 +169,13 @@ class Trainer:
             self.update_average()
         return loss
 
-    def accumulate(self, rows: Tensor) -> Tensor:
-        """Adds the gradient of the mean loss of rows (R, T+1), a micro-batch at a time; returns that loss."""
+    def accumulate(self, *batch: Tensor) -> Tensor:
+        """Adds the gradient of the mean loss of a batch, a micro-batch at a time; returns that loss."""
         total = torch.zeros((), device=self.device)
-        for micro in rows.split(self.micro_batch):
+        pieces = zip(*(part.split(self.micro_batch) for part in batch), strict=True)
+        for micro in pieces:
             with autocast(self.device, self.precision):
-                loss = self.loss(micro) * (len(micro) / len(rows))
+                loss = self.loss(*micro) * (len(micro[0]) / len(batch[0]))
             self.scaler.scale(loss).backward()
             total += loss.detach()
         return total
@@ -182,7 +188,7 @@ class Trainer:
             self.average[name].lerp_(value, 1 - decay)
 
     def warm_up(self) -> None:
-        """One update and one prediction on made-up tokens, so that compiling is over when the clock starts.
+        """One update and one prediction on made-up rows, so that compiling is over when the clock starts.
 
         Leaves model, optimizer and random state as they were, bit for bit.
         """
@@ -191,7 +197,8 @@ class Trainer:
             while not self.rehearse():
                 self.micro_batch //= 2
                 self.fitted = True
-            predictor(self.model, self.precision)(self.made_up_rows()[: self.micro_batch, :-1])
+            few = [part[: self.micro_batch].to(self.device) for part in self.model.made_up()]
+            predictor(self.model, self.precision)(*self.model.inputs(*few))
         self.model.load_state_dict(kept)
         self.optimizer.state.clear()
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.precision == "fp16")
@@ -203,7 +210,7 @@ class Trainer:
         """One update; False if memory ran out and a smaller micro-batch may be tried."""
         self.model.train()
         try:
-            self.update(self.made_up_rows())
+            self.update(*(part.to(self.device) for part in self.model.made_up()))
         except RuntimeError as error:
             if not out_of_memory(error) or not self.may_fit or self.micro_batch == 1:
                 raise
@@ -211,13 +218,30 @@ class Trainer:
             return False
         return True
 
-    def made_up_rows(self) -> Tensor:
-        shape = (self.config.batch_size, self.config.max_seq_len + 1)
-        return torch.randint(self.config.vocab_size, shape, device=self.device)
-
     def state(self) -> dict[str, Tensor]:
         """The weights to keep: the averaged ones if the recipe averages, else the last ones."""
         return self.average or self.model.state_dict()
+
+    def snapshot(self) -> dict:
+        """Everything that the next update depends on, as torch.load(weights_only=True) can read it.
+
+        Holds the tensors themselves: to be saved before the next update.
+        """
+        return {
+            "model": self.model.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "scaler": self.scaler.state_dict(),
+            "average": self.average,
+            "steps": self.steps,
+        }
+
+    def resume(self, snapshot: dict) -> None:
+        """Goes on where `snapshot` was taken; on the CPU to the bit as if nothing had happened in between."""
+        self.model.load_state_dict(snapshot["model"])
+        self.optimizer.load_state_dict(snapshot["optimizer"])
+        self.scaler.load_state_dict(snapshot["scaler"])
+        self.average = snapshot["average"]
+        self.steps = snapshot["steps"]
 
     def facts(self) -> dict[str, int | bool | str]:
         """What a record says of this training."""

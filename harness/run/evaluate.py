@@ -165,7 +165,7 @@ def _open(contest: Contest) -> EvaluationRecord:
     known = known_evaluations(contest.root, contest.track, contest.official)
     banks = banks_here(known, contest.track, contest.budget, contest.core_id, contest.data.data_id)
     if contest.systems_only and banks.early_rms is None:
-        fix = "`blueberry baseline` measures it, at budgets up to 8M; leave the label out at larger ones"
+        fix = "`blueberry baseline` measures it; or leave the label out"
         raise UsageError("--systems-only", "how far the core's early losses lie apart was not measured", fix)
     if "speed" in contest.metrics:
         exchange_rate(banks.kappa, f"{contest.track.name} at {contest.budget.name}")  # refused before anything is spent

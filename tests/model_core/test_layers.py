@@ -70,17 +70,22 @@ def test_rotation_compiles_to_the_same_numbers():
     torch.testing.assert_close(compiled(x, table), layers.rotate(x, table))
 
 
+@pytest.mark.parametrize("mine", [layers.attend_plainly, layers.attend_fused])
 @pytest.mark.parametrize("kv_heads", [1, 2, 4])
-def test_attention_equals_torchs_in_value_and_gradient(kv_heads):
-    q, k, v = (draw(2, 7, heads, 8, seed=heads).requires_grad_() for heads in (4, kv_heads, kv_heads))
-    mine = layers.attend_plainly(q, k, v)
-    reference = F.scaled_dot_product_attention(
-        *(x.transpose(1, 2) for x in (q, k, v)), is_causal=True, enable_gqa=True
-    ).transpose(1, 2)
-    torch.testing.assert_close(mine, reference)
-    weight = draw(*mine.shape, seed=9)
+@pytest.mark.parametrize(("queries", "causal"), [(7, True), (7, False), (3, True), (1, True)])
+def test_attention_equals_torchs_reference_in_value_and_gradient(mine, kv_heads, queries, causal):
+    q = draw(2, queries, 4, 8, seed=4).requires_grad_()
+    k, v = (draw(2, 7, kv_heads, 8, seed=seed).requires_grad_() for seed in (5, 6))
+    mask = torch.ones(queries, 7, dtype=torch.bool).tril(7 - queries) if causal else None
+    with torch.nn.attention.sdpa_kernel(torch.nn.attention.SDPBackend.MATH):
+        reference = F.scaled_dot_product_attention(
+            *(x.transpose(1, 2) for x in (q, k, v)), attn_mask=mask, enable_gqa=True
+        ).transpose(1, 2)
+    found = mine(q, k, v, causal)
+    torch.testing.assert_close(found, reference)
+    weight = draw(*found.shape, seed=9)
     for a, b in zip(
-        torch.autograd.grad((mine * weight).sum(), (q, k, v)),
+        torch.autograd.grad((found * weight).sum(), (q, k, v)),
         torch.autograd.grad((reference * weight).sum(), (q, k, v)),
         strict=True,
     ):

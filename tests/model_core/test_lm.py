@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from model_core import lm, train
+from model_core import layers, lm, train
 
 SMALL = dataclasses.replace(
     lm.PRESETS["tiny"], vocab_size=97, max_seq_len=16, d_model=32, n_layers=2, n_heads=4, n_kv_heads=2, d_ff=64
@@ -99,6 +99,17 @@ def test_the_order_of_tokens_matters():
     swapped = row.clone()
     swapped[:, [2, 5]] = row[:, [5, 2]]
     assert not torch.allclose(model(row)[:, -1], model(swapped)[:, -1], atol=1e-6)
+
+
+@pytest.mark.parametrize("pieces", [(16,), (5, 11), (7, 1, 1, 7), (1,) * 16])
+def test_reading_in_pieces_with_a_cache_gives_the_logits_of_the_whole(pieces):
+    model, rows = built(), ids(2, 16)
+    caches = [layers.Cache() for _ in model.blocks]
+    with torch.no_grad():
+        found = torch.cat([model(piece, caches) for piece in rows.split(pieces, dim=1)], dim=1)
+        torch.testing.assert_close(found, model(rows))
+    with pytest.raises(AssertionError, match="longer than max_seq_len"):
+        model(rows[:, :1], caches)
 
 
 def test_a_row_longer_than_the_context_is_refused():

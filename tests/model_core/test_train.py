@@ -30,8 +30,8 @@ class Stream:
         self.left -= rows * tokens
         return torch.randint(8, (rows, tokens + 1), generator=self.rng)  # few words: soon learnt
 
-    def report(self, tokens_seen: int, loss: float) -> None:
-        self.reports.append((tokens_seen, loss))
+    def report(self, tokens_seen: int, loss: torch.Tensor) -> None:
+        self.reports.append((tokens_seen, loss.item()))
 
 
 def trainer(config=SMALL, updates=10, kind=lm.LM, **keywords) -> train.Trainer:
@@ -115,6 +115,21 @@ def test_two_runs_are_equal_to_the_bit():
         t.train(Stream(10 * BATCH_TOKENS))
         torch.rand(7)  # what else draws random numbers in the process has no say
     assert all(torch.equal(a, b) for a, b in zip(runs[0].state().values(), runs[1].state().values(), strict=True))
+
+
+@pytest.mark.parametrize("fields", [{}, {"ema": 0.9, "dropout": 0.1}, {"optimizer": "adamw"}])
+def test_a_run_resumed_from_a_snapshot_ends_where_an_undisturbed_one_does(tmp_path, fields):
+    config = dataclasses.replace(SMALL, **fields)
+    whole, first, second = (trainer(config) for _ in range(3))
+    whole.train(Stream(10 * BATCH_TOKENS))
+    stream = Stream(6 * BATCH_TOKENS)
+    first.train(stream)
+    torch.save(first.snapshot(), tmp_path / "snapshot.pt")
+    second.warm_up()
+    second.resume(torch.load(tmp_path / "snapshot.pt", weights_only=True))
+    stream.left = 4 * BATCH_TOKENS
+    second.train(stream)
+    assert all(torch.equal(a, b) for a, b in zip(whole.state().values(), second.state().values(), strict=True))
 
 
 def test_training_lowers_the_loss_to_that_of_the_text():
