@@ -120,7 +120,7 @@ def rotate(x: Tensor, rotary: Tensor) -> Tensor:
     return torch.view_as_real(torch.view_as_complex(x) * torch.view_as_complex(rotary)).flatten(-2)
 
 
-def attend(q: Tensor, k: Tensor, v: Tensor, causal: bool = True) -> Tensor:
+def attend(q: Tensor, k: Tensor, v: Tensor, causal: bool) -> Tensor:
     """Attention, query head h reading key head h // (H/K); q (B, T, H, D), k, v (B, S, K, D) -> (B, T, H, D).
 
     If causal, the queries are the last T of the S tokens and read themselves and those before.
@@ -169,10 +169,11 @@ class Cache:
 
 
 class Attention(nn.Module):
-    """Causal grouped-query attention with normalised, rotated queries and keys."""
+    """Grouped-query attention with normalised, rotated queries and keys."""
 
-    def __init__(self, d_model: int, n_heads: int, n_kv_heads: int) -> None:
+    def __init__(self, d_model: int, n_heads: int, n_kv_heads: int, causal: bool = True) -> None:
         super().__init__()
+        self.causal = causal
         self.head_dim = d_model // n_heads
         self.heads = (n_heads, n_kv_heads, n_kv_heads)
         self.q = Linear(d_model, n_heads * self.head_dim)
@@ -190,7 +191,7 @@ class Attention(nn.Module):
         k = rotate(self.k_norm(k), rotary).to(v.dtype)
         if cache is not None:
             k, v = cache.extend(k, v)  # (B, S, K, D)
-        y = attend(q, k, v)  # (B, T, H, D)
+        y = attend(q, k, v, self.causal)  # (B, T, H, D)
         return self.o(y.flatten(2))
 
 
