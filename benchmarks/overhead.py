@@ -18,7 +18,8 @@ from pathlib import Path
 from harness.data.prepare import PreparedData, prepare
 from harness.data.stream import TokenStream
 from harness.records.record import RunSpec
-from harness.run import arms, host, judge
+from harness.run import arms, host, judge, nll
+from harness.run.stage import Arm
 from harness.submission.patch import unpatched
 from harness.tracks import Budget, budget_named, track_named
 
@@ -61,7 +62,7 @@ def bare(budget: Budget, seed: int) -> float:
         return time.monotonic() - start
 
 
-def judged(arm: judge.Arm, prepared: PreparedData, budget: Budget, seed: int) -> float:
+def judged(arm: Arm, prepared: PreparedData, budget: Budget, seed: int) -> float:
     """Seconds of the train stage by the judge's clock."""
     spec = RunSpec(
         arm="core",
@@ -77,8 +78,8 @@ def judged(arm: judge.Arm, prepared: PreparedData, budget: Budget, seed: int) ->
         attempt=1,
         data_id=prepared.data_id,
     )
-    stream = TokenStream(prepared, seed, budget.tokens, TRACK.row_tokens)
-    trained = judge.train(arm, spec, TRACK, stream, None, lambda tokens, loss, seconds: None)
+    feed = nll.feed(prepared, TRACK, seed, budget.tokens, epochs=1)
+    trained = judge.train(arm, spec, TRACK, feed, None, lambda tokens, loss, seconds: None)
     trained.checkpoint.close()
     return trained.seconds
 

@@ -250,17 +250,17 @@ def baseline(
     as_json: Json = False,
 ) -> Said:
     """Fill the noise bank and measure the exchange rate: the core against itself."""
-    from harness.data.prepare import prepare
     from harness.progress import ProgressReporter
     from harness.records.store import Store
     from harness.run.calibrate import Calibration, calibrate
     from harness.run.known import banks_here, known_evaluations
+    from harness.run.measure import measure_of
     from harness.tracks import budget_named, track_named
 
     here, chosen, size = root(), track_named(track), budget_named(budget)
     store = Store(here / ("leaderboard" if official else ".blueberry"))
     with store.lock(), ProgressReporter(pairs) as reporter:
-        prepared = prepare(chosen, data, say)
+        prepared = measure_of(chosen).prepare(chosen, data, say)
         calibration = Calibration(here, store, chosen, size, prepared, pairs, official, micro_batch(fit), epochs)
         closed = calibrate(calibration, reporter)
     banks = banks_here(known_evaluations(here, chosen), chosen, size)
@@ -341,10 +341,12 @@ def data_prepare(
     track: Annotated[str, typer.Option("--track")] = "llm-tiny", data: DataOption = None, as_json: Json = False
 ) -> Said:
     """Prepare the data of a track, or find it in the cache."""
-    from harness.data.prepare import describe, prepare
+    from harness.run.measure import measure_of
     from harness.tracks import track_named
 
-    described = describe(prepare(track_named(track), data, say))
+    chosen = track_named(track)
+    measure = measure_of(chosen)
+    described = measure.describe(measure.prepare(chosen, data, say))
     return Said("\n".join(f"{key}: {value}" for key, value in described.items()), {"ok": True, **described})
 
 

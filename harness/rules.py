@@ -318,6 +318,13 @@ _RULES = (
         "as for audit-causality; a gate or an average over the whole row is a usual cause",
     ),
     Rule(
+        "audit-alone",
+        "audit",
+        "a prediction of an image that changes when it is asked for alone, in a fresh process",
+        "what is carried from one image to another tells of more than the question does",
+        "look for a statistic over the batch, or for state that is kept between calls",
+    ),
+    Rule(
         "too-good",
         "audit",
         "a loss outside the plausible band",

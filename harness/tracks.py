@@ -37,7 +37,7 @@ BUDGETS = {
 }
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Track:
     """One race: a preset of the core, the data it is trained on and how the result is scored."""
 
@@ -47,14 +47,11 @@ class Track:
     model: str  # class in that module
     preset: str  # key of PRESETS
     core_files: tuple[str, ...]  # files of model_core that this track runs; their digest is the track's core id
-    source: str  # default data source, see harness/data/sources.py
-    tokenizer: str  # "train" (a BPE of `vocab_size` learnt from the train split) or the name of a published one
-    vocab_size: int
-    row_tokens: int  # length of a scored row: predictions per row, whatever context the core trains with
-    score_rows: int  # rows in one scoring batch
+    source: str  # default data source, see harness/data/sources.py and image_sources.py
+    metric: str  # how it is served, scored and audited, see harness/run/measure.py
+    unit: str  # of the loss
+    score_rows: int = 8  # rows in one scoring batch
     slowest_tokens_per_s: float  # training slower than this is stopped as timed out
-    metric: str = "nll"  # mean negative log-likelihood
-    unit: str = "nats per token"
     log_ratio: bool = False  # True: pairs are compared by ln(base) - ln(sub), for losses that are not in nats
     full: bool = False  # True: sizes of the full tracks (at least 1M scored tokens)
 
@@ -67,12 +64,37 @@ class Track:
         return 1_048_576 if self.full else 131_072
 
 
+@dataclass(frozen=True, kw_only=True)
+class TextTrack(Track):
+    """A race on text."""
+
+    metric: str = "nll"
+    unit: str = "nats per token"
+    tokenizer: str  # "train" (a BPE of `vocab_size` learnt from the train split) or the name of a published one
+    vocab_size: int
+    row_tokens: int  # length of a scored row: predictions per row, whatever context the core trains with
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImageTrack(Track):
+    """A race on images. A token is one of the `image_tokens` patches or codes that the track counts in an image."""
+
+    channels: int
+    size: int  # pixels of a side
+    image_tokens: int
+    augment: bool = False  # shifts and turns drawn from the seed, so that a small set is a large one
+    unit: str = "mean squared error"
+    log_ratio: bool = True
+
+
 _LM_FILES = ("__init__.py", "layers.py", "lm.py", "muon.py", "train.py")
 
-TRACKS = {
+_FLOW_FILES = ("__init__.py", "flow.py", "layers.py", "muon.py", "train.py")
+
+TRACKS: dict[str, Track] = {
     track.name: track
     for track in (
-        Track(
+        TextTrack(
             name="llm-tiny",
             summary="2.5M-parameter language model on documentation prose; trains on a laptop CPU",
             module="lm",
@@ -83,10 +105,9 @@ TRACKS = {
             tokenizer="train",
             vocab_size=4_096,
             row_tokens=256,
-            score_rows=8,
             slowest_tokens_per_s=500.0,
         ),
-        Track(
+        TextTrack(
             name="llm-88m",
             summary="Blueberry-Nano: 88,630,528 parameters, dense",
             module="lm",
@@ -97,11 +118,10 @@ TRACKS = {
             tokenizer="HuggingFaceTB/SmolLM2-135M",
             vocab_size=49_152,
             row_tokens=2_048,
-            score_rows=8,
             slowest_tokens_per_s=2_000.0,
             full=True,
         ),
-        Track(
+        TextTrack(
             name="llm-151m",
             summary="151,032,320 parameters, dense, SwiGLU, 32 layers",
             module="lm",
@@ -112,11 +132,10 @@ TRACKS = {
             tokenizer="HuggingFaceTB/SmolLM2-135M",
             vocab_size=49_152,
             row_tokens=2_048,
-            score_rows=8,
             slowest_tokens_per_s=2_000.0,
             full=True,
         ),
-        Track(
+        TextTrack(
             name="llm-moe",
             summary="167,814,656 parameters, 67,151,360 active; 8 experts, top 2",
             module="moe",
@@ -127,7 +146,38 @@ TRACKS = {
             tokenizer="HuggingFaceTB/SmolLM2-135M",
             vocab_size=49_152,
             row_tokens=1_024,
-            score_rows=8,
+            slowest_tokens_per_s=2_000.0,
+            full=True,
+        ),
+        ImageTrack(
+            name="flow-tiny",
+            summary="1.2M-parameter flow matching transformer on handwritten digits; trains on a laptop CPU",
+            module="flow",
+            model="DiT",
+            preset="tiny",
+            core_files=_FLOW_FILES,
+            source="digits",
+            metric="velocity",
+            channels=1,
+            size=16,
+            augment=True,
+            image_tokens=64,
+            score_rows=64,
+            slowest_tokens_per_s=500.0,
+        ),
+        ImageTrack(
+            name="flow-48m",
+            summary="48,155,916-parameter flow matching transformer on CIFAR-10",
+            module="flow",
+            model="DiT",
+            preset="48m",
+            core_files=_FLOW_FILES,
+            source="cifar10",
+            metric="velocity",
+            channels=3,
+            size=32,
+            image_tokens=256,
+            score_rows=64,
             slowest_tokens_per_s=2_000.0,
             full=True,
         ),

@@ -16,7 +16,7 @@ import pytest
 from tests.conftest import COMMAND, Project
 
 TINY = "        d_ff=512,\n"
-EMBEDDED = "        rotary = self.rotary[: ids.shape[1]]\n"
+EMBEDDED = "        rotary = self.rotary[first : first + ids.shape[1]]\n"
 
 
 @pytest.fixture(scope="module")

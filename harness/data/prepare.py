@@ -23,7 +23,7 @@ from harness.data.shards import MAX_VOCABULARY, SHARD_TOKENS, ShardWriter, diges
 from harness.data.sources import Source, find_source
 from harness.data.tokenizer import Vocabulary, read_tokenizer, train_bpe
 from harness.errors import MachineError, UsageError
-from harness.tracks import Track
+from harness.tracks import TextTrack
 
 FORMAT = 1  # raise it when the same source would be prepared differently
 PROGRESS_SECONDS = 5.0
@@ -60,7 +60,7 @@ class PreparedData(BaseModel):
             ) from error
 
 
-def prepare(track: Track, data: str | None = None, progress: Progress = lambda line: None) -> PreparedData:
+def prepare(track: TextTrack, data: str | None = None, progress: Progress = lambda line: None) -> PreparedData:
     """The prepared data of a track: from the cache, or made now (`data` as harness/data/sources.py describes).
 
     Raises UsageError when the source or its text cannot be used, MachineError when disk or network fail.
@@ -85,7 +85,7 @@ def describe(prepared: PreparedData) -> dict[str, Any]:
     return {**facts, "folder": str(prepared.folder), "intact": intact}
 
 
-def _build(folder: Path, track: Track, source: Source, progress: Progress) -> None:
+def _build(folder: Path, track: TextTrack, source: Source, progress: Progress) -> None:
     started = time.monotonic()
     progress(f"reading {source.name}")
     corpus = source.open()
@@ -104,7 +104,7 @@ def _build(folder: Path, track: Track, source: Source, progress: Progress) -> No
     progress(f"prepared in {time.monotonic() - started:.0f} s, data id {prepared.data_id[:12]}")
 
 
-def _vocabulary(track: Track, source: Source, corpus: Corpus, held_out: HeldOut, progress: Progress) -> Vocabulary:
+def _vocabulary(track: TextTrack, source: Source, corpus: Corpus, held_out: HeldOut, progress: Progress) -> Vocabulary:
     if held_out.tokenized:
         progress("each row of token ids counts as a document: rows cut from one text may be in different splits")
     if source.tokenizer:

@@ -15,10 +15,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from harness.data import pydocs, rows
+from harness.data import parquet, pydocs, rows
 from harness.data.corpus import Corpus
 from harness.errors import UsageError
-from harness.tracks import Track
+from harness.tracks import TextTrack
 
 HUB_DATASET = "vukrosic/blueberry-1B-pretrain"  # 70 % fineweb-edu-dedup, 30 % cosmopedia-v2, rows of 2,048 ids
 _TOKENIZER = "?tokenizer="
@@ -35,7 +35,7 @@ class Source:
     open: Callable[[], Corpus]
 
 
-def find_source(track: Track, data: str | None) -> Source:
+def find_source(track: TextTrack, data: str | None) -> Source:
     """The source that `--data` names, or the track's own; raises UsageError when there is none of that name."""
     kind, _, rest = (data or track.source).partition(":")
     address, _, tokenizer = rest.partition(_TOKENIZER)
@@ -45,11 +45,11 @@ def find_source(track: Track, data: str | None) -> Source:
     if kind == "files" and address:
         return _files(track, Path(address), given)
     if kind == "hub":
-        return _hub(address or HUB_DATASET, given)
+        return hub_source(address or HUB_DATASET, given)
     raise UsageError("--data", f"no source {data!r}", "choose embedded, files:PATH or hub:NAME@COMMIT")
 
 
-def _embedded(track: Track) -> Source:
+def _embedded(track: TextTrack) -> Source:
     if track.tokenizer != "train":
         raise UsageError(
             "--data embedded",
@@ -64,26 +64,26 @@ def _read_pydocs() -> Corpus:
     return Corpus(lambda split: iter(documents.splits[split]), dropped=documents.dropped)
 
 
-def _files(track: Track, path: Path, tokenizer: Path | None) -> Source:
+def _files(track: TextTrack, path: Path, tokenizer: Path | None) -> Source:
     if not path.exists():
         raise UsageError(f"--data files:{path}", "no such file or folder", "give the path of a parquet file or folder")
     if tokenizer is None and track.tokenizer != "train":
         tokenizer = _tokenizer_beside(path if path.is_dir() else path.parent)
-    files = [file for members in rows.local_files(path).values() for file in members]
-    identity = ("files", *map(_state, files), tokenizer and _state(tokenizer))
+    files = [file for members in parquet.local_files(path).values() for file in members]
+    identity = ("files", *map(state_of, files), tokenizer and state_of(tokenizer))
     return Source(f"files:{path.resolve().name}", identity, tokenizer, lambda: rows.local_corpus(path))
 
 
-def _hub(address: str, tokenizer: Path | None) -> Source:
+def hub_source(address: str, tokenizer: Path | None) -> Source:
     name, _, revision = address.partition("@")
     if not _COMMIT.fullmatch(revision):
         raise UsageError(
             f"--data hub:{address}",
             "no commit is named, and the same name may hold other data tomorrow",
-            f"use --data hub:{name}@COMMIT with the 40-digit commit from {rows.HUB}/datasets/{name}/commits/main, "
+            f"use --data hub:{name}@COMMIT with the 40-digit commit from {parquet.HUB}/datasets/{name}/commits/main, "
             "or local parquet with --data files:PATH",
         )
-    identity = ("hub", name, revision, tokenizer and _state(tokenizer))
+    identity = ("hub", name, revision, tokenizer and state_of(tokenizer))
     return Source(f"hub:{name}@{revision}", identity, tokenizer, lambda: rows.hub_corpus(name, revision))
 
 
@@ -99,6 +99,6 @@ def _tokenizer_beside(folder: Path) -> Path | None:
     return next((place / "tokenizer.json" for place in places if (place / "tokenizer.json").is_file()), None)
 
 
-def _state(file: Path) -> tuple[str, int, int]:
+def state_of(file: Path) -> tuple[str, int, int]:
     facts = file.stat()
     return str(file.resolve()), facts.st_size, facts.st_mtime_ns

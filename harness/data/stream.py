@@ -90,13 +90,13 @@ class TokenStream:
 
     def _load_next_shard(self) -> None:
         if not self._queue:
-            order = _shuffled(self.prepared.shards["train"], self.seed, self._epoch)
+            order = shuffled(self.prepared.shards["train"], self.seed, self._epoch)
             self._queue = [int(index) for index in order[::-1]]
             self._epoch += 1
         index = self._queue.pop()
         tokens = read_shard(self.prepared.folder, "train", index).tokens
         blocks = -(-len(tokens) // self.block_tokens)  # the last one may be shorter
-        self._shard = _joined(tokens, self.block_tokens, _shuffled(blocks, self.seed, self._epoch, index))
+        self._shard = _joined(tokens, self.block_tokens, shuffled(blocks, self.seed, self._epoch, index))
         self._position = 0
 
 
@@ -122,7 +122,7 @@ def held_out_rows(prepared: PreparedData, split: str, row_tokens: int, total_tok
     return np.lib.stride_tricks.sliding_window_view(run, row_tokens + 1)[::row_tokens].copy()
 
 
-def _shuffled(count: int, *key: int) -> np.ndarray:
+def shuffled(count: int, *key: int) -> np.ndarray:
     """A permutation of range(count) drawn from `key`; raw PCG64 output is the same in every version of numpy."""
     draws = np.random.PCG64(np.random.SeedSequence(key)).random_raw(count)
     return np.argsort(draws, kind="stable")

@@ -92,6 +92,7 @@ class Metrics(_Frozen):
 
     accuracy: Finite | None = None  # share of predictions whose largest probability is the true token
     perplexity: Finite | None = None  # exp(loss), capped at exp(20)
+    details: dict[str, Finite] = {}  # what else the track's measure tells, by the name that reports show
 
 
 class RunRecord(_Frozen):

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from harness.records.atomic import disk_trouble
-from harness.run.judge import Arm
+from harness.run.stage import Arm
 from harness.submission.patch import PatchedCore, core_digest
 from harness.tracks import Budget, Track
 

@@ -11,14 +11,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from harness.data.prepare import PreparedData
-from harness.data.stream import check_budget
 from harness.decide.failures import FAILED
 from harness.errors import MachineError
 from harness.records.record import EvaluationRecord, Round, RunRecord, RunSpec
 from harness.records.store import Store
 from harness.run import arms, host, sandbox, seeds
 from harness.run.evaluate import close, said, settle
+from harness.run.measure import Prepared, measure_of
 from harness.run.race import Bench, Reporter, race
 from harness.submission.patch import unpatched
 from harness.tracks import Budget, Track
@@ -35,7 +34,7 @@ class Calibration:
     store: Store
     track: Track
     budget: Budget
-    data: PreparedData
+    data: Prepared
     pairs: int
     official: bool
     micro_batch: int | None
@@ -52,7 +51,7 @@ def calibrate(calibration: Calibration, reporter: Reporter) -> EvaluationRecord:
     salt = seeds.recall(calibration.root, evaluation.id, evaluation.salt_sha256)
     with arms.fresh_folder(calibration.root / ".blueberry" / "work" / f"{evaluation.id}-core") as fresh:
         cores = {"core": unpatched(calibration.root, None, fresh / "core")}
-        with Bench.set_up(calibration, evaluation.id, cores, reporter) as bench:
+        with Bench.set_up(calibration, evaluation.id, salt, cores, reporter) as bench:
             _run_all(calibration, bench, evaluation, salt)
     return close(calibration.root, calibration.store, evaluation, salt)
 
@@ -82,7 +81,9 @@ def _is_from_here(runs: Sequence[RunRecord]) -> bool:
 
 
 def _open(calibration: Calibration) -> EvaluationRecord:
-    check_budget(calibration.data, calibration.budget.tokens, calibration.epochs)
+    measure_of(calibration.track).check_budget(
+        calibration.data, calibration.track, calibration.budget.tokens, calibration.epochs
+    )
     salt = seeds.new_salt(calibration.track.name, calibration.budget.name, "", calibration.pairs)
     record = EvaluationRecord(
         id=f"core-{calibration.track.name}-{calibration.budget.name}-{seeds.digest(salt)[:10]}",

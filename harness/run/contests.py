@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from harness.data.prepare import prepare
 from harness.decide.cells import Cell, overall_verdict
 from harness.errors import Fault, SubmissionError, UsageError
 from harness.records.record import Metric, RunRecord
@@ -16,6 +15,7 @@ from harness.records.store import Store
 from harness.rules import RULES
 from harness.run.arms import fresh_folder
 from harness.run.evaluate import Contest, Outcome, outcome_of
+from harness.run.measure import measure_of
 from harness.submission.manifest import Manifest, load_manifest
 from harness.submission.patch import apply, check, unpatched
 from harness.submission.root import find_folder
@@ -98,7 +98,7 @@ def contests(root: Path, slug: str, options: Options, progress: Callable[[str], 
                 metrics=cell.metrics,
                 claimed=cell.claimed,
                 claimed_cells=cell.k,
-                data=prepare(cell.track, options.data, progress),
+                data=measure_of(cell.track).prepare(cell.track, options.data, progress),
                 official=options.official,
                 systems_only=options.systems_only,
                 max_pairs=options.pairs or cell.budget.max_pairs,

@@ -13,8 +13,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from harness.data.prepare import PreparedData
-from harness.data.stream import check_budget
 from harness.decide import cells
 from harness.decide.bank import Banks
 from harness.decide.debts import Debts, debts
@@ -27,6 +25,7 @@ from harness.records.record import EvaluationRecord, Metric, Round, RunRecord, R
 from harness.records.store import Store
 from harness.run import arms, sandbox, seeds
 from harness.run.known import banks_here, known_evaluations
+from harness.run.measure import Prepared, measure_of
 from harness.run.race import Bench, Reporter, race
 from harness.submission.manifest import Manifest
 from harness.submission.patch import PatchedCore
@@ -51,7 +50,7 @@ class Contest:
     metrics: tuple[Metric, ...]
     claimed: bool  # False: a cell that the manifest does not claim
     claimed_cells: int  # k
-    data: PreparedData
+    data: Prepared
     official: bool
     systems_only: bool  # a maintainer's label
     max_pairs: int
@@ -95,7 +94,7 @@ def evaluate(contest: Contest, reporter: Reporter) -> Outcome:
         return outcome_of(contest.store, evaluation)
     salt = seeds.recall(contest.root, evaluation.id, evaluation.salt_sha256)
     cores = {contest.slug: contest.patched, "core": contest.base}
-    with Bench.set_up(contest, evaluation.id, cores, reporter) as bench:
+    with Bench.set_up(contest, evaluation.id, salt, cores, reporter) as bench:
         decided = _run_until_decided(bench, evaluation, salt)
     return outcome_of(contest.store, close(contest.root, contest.store, decided.evaluation, salt))
 
@@ -161,7 +160,7 @@ def superseded(slug: str, supersedes: str | None, past: Sequence[EvaluationRecor
 
 def _open(contest: Contest) -> EvaluationRecord:
     """Freezes every number that the verdict will depend on, before any seed is drawn."""
-    check_budget(contest.data, contest.budget.tokens, contest.epochs)
+    measure_of(contest.track).check_budget(contest.data, contest.track, contest.budget.tokens, contest.epochs)
     known = known_evaluations(contest.root, contest.track, contest.official)
     banks = banks_here(known, contest.track, contest.budget, contest.core_id, contest.data.data_id)
     if contest.systems_only and banks.early_rms is None:

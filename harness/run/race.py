@@ -14,18 +14,17 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.audit import scores as committed
-from harness.data.prepare import PreparedData
-from harness.data.stream import TokenStream, held_out_rows
 from harness.records.atomic import disk_trouble
 from harness.records.record import AuditResult, Metrics, RunRecord, RunSpec, Status
 from harness.records.store import Store
 from harness.run import arms, host, judge, sandbox
+from harness.run.measure import Prepared, Scored, measure_of
+from harness.run.stage import Arm, StageError
 from harness.submission.patch import PatchedCore
 from harness.tracks import Budget, Track
 
@@ -55,7 +54,7 @@ class Order(Protocol):
     @property
     def budget(self) -> Budget: ...
     @property
-    def data(self) -> PreparedData: ...
+    def data(self) -> Prepared: ...
     @property
     def micro_batch(self) -> int | None: ...
     @property
@@ -70,8 +69,9 @@ class Bench:
     evaluation: str  # id
     track: Track
     budget: Budget
-    data: PreparedData
-    arms: Mapping[str, judge.Arm]  # by the arm's name
+    data: Prepared
+    secret: str  # the evaluation's salt
+    arms: Mapping[str, Arm]  # by the arm's name
     work: Path  # scratch of this evaluation
     kept: Path  # where the last completed checkpoint of each arm stays
     micro_batch: int | None
@@ -81,7 +81,7 @@ class Bench:
     @classmethod
     @contextlib.contextmanager
     def set_up(
-        cls, order: Order, evaluation: str, cores: Mapping[str, PatchedCore], reporter: Reporter
+        cls, order: Order, evaluation: str, salt: str, cores: Mapping[str, PatchedCore], reporter: Reporter
     ) -> Iterator[Bench]:
         """The bench of an open evaluation: arms built, runs that were cut off recorded, the machine warmed up."""
         work = order.root / ".blueberry" / "work" / evaluation
@@ -96,6 +96,7 @@ class Bench:
                 track=order.track,
                 budget=order.budget,
                 data=order.data,
+                secret=salt,
                 arms=built,
                 work=work,
                 kept=arms.kept_checkpoints(order.root, order.track, order.budget),
@@ -104,10 +105,10 @@ class Bench:
                 reporter=reporter,
             )
 
-    def held_out(self, spec: RunSpec) -> NDArray[np.uint16]:
-        """(R, T + 1). Decisions are made on validation, confirmations on test."""
+    def held_out(self, spec: RunSpec) -> Any:
+        """What is scored. Decisions are made on validation, confirmations on test."""
         split = "test" if spec.round == "confirm" else "validation"
-        return held_out_rows(self.data, split, self.track.row_tokens, self.track.scored_tokens(self.budget))
+        return measure_of(self.track).held_out(self.data, self.track, self.budget, split, self.secret)
 
 
 @dataclass
@@ -117,9 +118,9 @@ class _Run:
     spec: RunSpec
     started: str
     trained: judge.Trained | None = None
-    scored: judge.Scored | None = None
+    scored: Scored | None = None
     audits: tuple[AuditResult, ...] = ()
-    failure: judge.StageError | None = None
+    failure: StageError | None = None
 
     @property
     def alive(self) -> bool:
@@ -147,7 +148,7 @@ def race(bench: Bench, specs: Sequence[RunSpec]) -> list[RunRecord]:
 
 def _train(bench: Bench, spec: RunSpec) -> _Run:
     run = _Run(spec, datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"))
-    stream = TokenStream(bench.data, spec.seed, spec.tokens, bench.track.row_tokens, bench.epochs)
+    feed = measure_of(bench.track).feed(bench.data, bench.track, spec.seed, spec.tokens, bench.epochs)
     bench.store.begin(bench.evaluation, spec)
     bench.reporter.stage(spec, "train")
 
@@ -155,8 +156,8 @@ def _train(bench: Bench, spec: RunSpec) -> _Run:
         bench.reporter.tick(spec, tokens, loss, seconds)
 
     try:
-        run.trained = judge.train(bench.arms[spec.arm], spec, bench.track, stream, bench.micro_batch, tick)
-    except judge.StageError as failure:
+        run.trained = judge.train(bench.arms[spec.arm], spec, bench.track, feed, bench.micro_batch, tick)
+    except StageError as failure:
         run.failure = failure
     return run
 
@@ -169,7 +170,7 @@ def _side_by_side(runs: Sequence[_Run], stage: Callable[[_Run, int], None]) -> N
     def guarded(run: _Run) -> None:
         try:
             stage(run, threads)
-        except judge.StageError as failure:
+        except StageError as failure:
             run.failure = failure
 
     with ThreadPoolExecutor(max_workers=2) as pool:
@@ -179,28 +180,30 @@ def _side_by_side(runs: Sequence[_Run], stage: Callable[[_Run, int], None]) -> N
 def _score(bench: Bench, run: _Run, threads: int) -> None:
     assert run.trained is not None
     bench.reporter.stage(run.spec, "score")
-    rows = bench.held_out(run.spec)
-    run.scored = judge.score(bench.arms[run.spec.arm], bench.track, run.trained.checkpoint.fd, rows, threads)
-    highest = committed.highest_score(run.scored.log_probabilities)
-    run.audits = (highest,)
-    if not highest.ok:
-        raise judge.StageError("refused", "audit-score: a log-probability above zero")
+    arm, fd, held_out = bench.arms[run.spec.arm], run.trained.checkpoint.fd, bench.held_out(run.spec)
+    run.scored = measure_of(bench.track).score(arm, bench.track, fd, held_out, threads)
+    run.audits = run.scored.checks
+    _refuse_broken(run)
 
 
-def _audit(bench: Bench, run: _Run, scored: Mapping[str, judge.Scored], threads: int) -> None:
+def _audit(bench: Bench, run: _Run, scored: Mapping[str, Scored], threads: int) -> None:
     """Looks where this run beats the other arm of its pair, which for a repeated run was scored earlier."""
     assert run.trained is not None and run.scored is not None
     bench.reporter.stage(run.spec, "audit")
-    others = [value.log_probabilities for key, value in scored.items() if key != run.spec.arm + str(run.spec.init_key)]
+    others = [value.by_item for key, value in scored.items() if key != run.spec.arm + str(run.spec.init_key)]
     reference = others[0] if others else _earlier_reference(bench, run.spec)
-    arm, rows = bench.arms[run.spec.arm], bench.held_out(run.spec)
-    fd, cuts = run.trained.checkpoint.fd, bench.budget.audit_cuts
-    run.audits += judge.audit(arm, bench.track, fd, rows, run.scored, reference, cuts, threads)
+    arm, fd, held_out = bench.arms[run.spec.arm], run.trained.checkpoint.fd, bench.held_out(run.spec)
+    count = bench.budget.audit_cuts
+    run.audits += measure_of(bench.track).audit(arm, bench.track, fd, held_out, run.scored, reference, count, threads)
+    _refuse_broken(run)
+
+
+def _refuse_broken(run: _Run) -> None:
     broken = [audit for audit in run.audits if not audit.ok]
     if broken:
         first = broken[0]
         text = f"{first.id}: {first.value:.4g} where at most {first.limit:.4g} is allowed"
-        raise judge.StageError("refused", text)
+        raise StageError("refused", text)
 
 
 def _reference_path(bench: Bench, spec: RunSpec) -> Path:
@@ -230,15 +233,14 @@ def _keep_reference(bench: Bench, run: _Run) -> None:
     path = _reference_path(bench, run.spec)
     with disk_trouble(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        np.save(path, run.scored.log_probabilities)
+        np.save(path, run.scored.by_item)
 
 
 def _record(bench: Bench, run: _Run) -> RunRecord:
     status: Status = run.failure.status if run.failure else "completed"
     loss, metrics = None, Metrics()
     if run.scored is not None and status == "completed":
-        loss = committed.mean_loss(run.scored.log_probabilities)
-        metrics = committed.metrics(loss, run.scored.hits)
+        loss, metrics = run.scored.loss, run.scored.metrics
     trained = run.trained
     return RunRecord(
         evaluation=bench.evaluation,

@@ -32,6 +32,11 @@ def seed(salt: str, track: str, budget: str, patch_sha: str, round_: str, pair: 
     return int(hashlib.sha256(text.encode()).hexdigest()[:8], 16)
 
 
+def stream_of(salt: str, purpose: str) -> int:
+    """Seed of 256 bits for what the judge draws itself."""
+    return int.from_bytes(hashlib.sha256(f"{salt}|{purpose}".encode()).digest(), "big")
+
+
 def core_first(salt: str, round_: str, pair: int) -> bool:
     """AB, BA, AB ... with a coin for the first."""
     coin = hashlib.sha256(f"{salt}|coin|{round_}".encode()).digest()[0] & 1

@@ -12,7 +12,7 @@ import pytest
 
 from harness.data.prepare import PreparedData
 from harness.data.shards import ShardWriter
-from harness.tracks import TRACKS, Track
+from harness.tracks import TRACKS, TextTrack
 
 WORDS = [f"{first}{second}{third}" for first in "bdklmr" for second in "aeiou" for third in ("n", "st", "rk", "ng")]
 
@@ -25,7 +25,7 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture
-def track() -> Track:
+def track() -> TextTrack:
     """A track that learns 300 entries from the train split."""
     return replace(TRACKS["llm-tiny"], vocab_size=300)
 

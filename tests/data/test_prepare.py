@@ -29,13 +29,16 @@ except MachineError as error:
 """
 
 PEAK = """
-import resource, sys
+import re, sys
+from pathlib import Path
 from harness.data import prepare
 from harness.tracks import TRACKS
 
 prepare.SHARD_TOKENS = 2**20
 prepared = prepare.prepare(TRACKS["llm-88m"], "files:" + sys.argv[1])
-print(prepared.tokens["train"], resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
+# not ru_maxrss, which begins at the size of the process that started this one
+peak = int(re.search(r"VmHWM:\\s+(\\d+)", Path("/proc/self/status").read_text())[1])
+print(prepared.tokens["train"], peak * 1024)
 """
 
 

@@ -6,8 +6,9 @@ import time
 import numpy as np
 import pytest
 
-from harness.data import rows
-from harness.data.rows import dataset_corpus, hub_corpus, local_corpus, local_files
+from harness.data import parquet
+from harness.data.parquet import local_files
+from harness.data.rows import dataset_corpus, hub_corpus, local_corpus
 from harness.errors import MachineError, UsageError
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
@@ -113,15 +114,15 @@ def test_a_folder_without_parquet_or_without_train_files_is_refused(parquet, tmp
 def test_without_a_network_the_hub_is_given_up_at_once(monkeypatch):
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
-        monkeypatch.setattr(rows, "HUB", f"http://127.0.0.1:{unused.getsockname()[1]}")
+        monkeypatch.setattr(parquet, "HUB", f"http://127.0.0.1:{unused.getsockname()[1]}")
         with pytest.raises(MachineError, match=r"cannot be reached.*\n.*files:PATH"):
             hub_corpus("some/set", COMMIT)
 
 
 def test_a_hub_that_does_not_answer_is_given_up_in_time(monkeypatch):
-    monkeypatch.setattr(rows, "PROBE_SECONDS", 0.2)
+    monkeypatch.setattr(parquet, "PROBE_SECONDS", 0.2)
     with socket.create_server(("127.0.0.1", 0)) as silent:
-        monkeypatch.setattr(rows, "HUB", f"http://127.0.0.1:{silent.getsockname()[1]}")
+        monkeypatch.setattr(parquet, "HUB", f"http://127.0.0.1:{silent.getsockname()[1]}")
         started = time.monotonic()
         with pytest.raises(MachineError, match="timed out"):
             hub_corpus("some/set", COMMIT)
@@ -129,6 +130,6 @@ def test_a_hub_that_does_not_answer_is_given_up_in_time(monkeypatch):
 
 
 def test_an_unknown_dataset_or_commit_is_the_callers_mistake(monkeypatch, server):
-    monkeypatch.setattr(rows, "HUB", server)
+    monkeypatch.setattr(parquet, "HUB", server)
     with pytest.raises(UsageError, match=r"404 Not Found: no such public dataset or commit"):
         hub_corpus("some/set", COMMIT)

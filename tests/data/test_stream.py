@@ -5,7 +5,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from harness.data.stream import TokenStream, _shuffled, held_out_rows
+from harness.data.stream import TokenStream, held_out_rows, shuffled
 from harness.errors import MachineError, UsageError
 
 LENGTHS = (np.arange(60) * 7) % 41 + 1  # of documents 0 .. 59
@@ -76,7 +76,7 @@ def test_every_further_pass_holds_the_same_documents_in_another_order(prepared):
     assert not np.array_equal(tokens[0], tokens[1]) and not np.array_equal(tokens[1], tokens[2])
 
 
-def test_blocks_are_shuffled_anew_within_a_shard_too(shards):
+def test_blocks_areshuffled_anew_within_a_shard_too(shards):
     prepared = shards(DOCUMENTS, shard_tokens=TOTAL)
     first, second = TokenStream(prepared, 3, 2 * TOTAL - 1, BLOCK, epochs=2).take(1, 2 * TOTAL - 1)[0].reshape(2, TOTAL)
     assert prepared.shards["train"] == 1
@@ -90,7 +90,7 @@ def test_a_seed_is_an_order(prepared):
 
 
 def test_the_shuffle_of_a_key_is_pinned():
-    assert _shuffled(8, 1, 2).tolist() == [5, 6, 3, 2, 1, 0, 4, 7]
+    assert shuffled(8, 1, 2).tolist() == [5, 6, 3, 2, 1, 0, 4, 7]
 
 
 def test_the_budget_is_served_to_the_token_and_not_beyond(prepared):

@@ -31,6 +31,7 @@ def bench(tmp_path: Path) -> Bench:
         track=track_named("llm-tiny"),
         budget=budget_named("smoke"),
         data=nothing,
+        secret="",
         arms={},
         work=tmp_path,
         kept=tmp_path,

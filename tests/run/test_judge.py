@@ -12,7 +12,8 @@ import pytest
 from harness.data.prepare import PreparedData
 from harness.data.stream import TokenStream
 from harness.records.record import RunSpec
-from harness.run import arms, host, judge
+from harness.run import arms, host, judge, nll, stage
+from harness.run.stage import Arm, StageError
 from harness.tracks import track_named
 
 TRACK = track_named("llm-tiny")
@@ -75,12 +76,12 @@ def train(tmp_path: Path, prepared: PreparedData, body: str) -> judge.Trained:
         attempt=1,
         data_id="d",
     )
-    stream = TokenStream(prepared, 1, spec.tokens, 256)
-    return judge.train(judge.Arm("idea", folder, "p"), spec, TRACK, stream, None, lambda *_: None)
+    feed = nll.feed(prepared, TRACK, 1, spec.tokens, epochs=1)
+    return judge.train(Arm("idea", folder, "p"), spec, TRACK, feed, None, lambda *_: None)
 
 
-def failure(tmp_path: Path, prepared: PreparedData, body: str) -> judge.StageError:
-    with pytest.raises(judge.StageError) as caught:
+def failure(tmp_path: Path, prepared: PreparedData, body: str) -> StageError:
+    with pytest.raises(StageError) as caught:
         train(tmp_path, prepared, body)
     return caught.value
 
@@ -161,7 +162,7 @@ def test_misbehaviour_is_a_crash_of_the_run_with_one_line(
 def test_a_worker_that_never_gets_ready_is_timed_out(
     tmp_path: Path, prepared: PreparedData, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(judge, "SETUP_LIMIT_S", 0.5)
+    monkeypatch.setattr(stage, "SETUP_LIMIT_S", 0.5)
     assert failure(tmp_path, prepared, "time.sleep(60)").status == "timed_out"
 
 

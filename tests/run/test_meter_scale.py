@@ -13,8 +13,9 @@ from harness.data.prepare import PreparedData
 from harness.data.shards import SHARD_TOKENS, ShardWriter
 from harness.records.record import RunSpec
 from harness.records.store import Store
-from harness.run import arms, judge
+from harness.run import arms
 from harness.run.race import Bench, race
+from harness.run.stage import Arm
 from harness.tracks import budget_named, track_named
 
 TRACK = track_named("llm-tiny")
@@ -103,7 +104,8 @@ def test_a_billion_tokens_reach_a_worker_and_a_run_file_to_the_token_in_flat_mem
         track=TRACK,
         budget=budget,
         data=corpus,
-        arms={"core": judge.Arm("core", folder, None)},
+        secret="",
+        arms={"core": Arm("core", folder, None)},
         work=tmp_path / "work",
         kept=tmp_path / "kept",
         micro_batch=None,

@@ -1,0 +1,141 @@
+"""The measures of image tracks against workers that are honest and workers that are not: real processes, no torch."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from harness.run import arms, velocity
+from harness.run.stage import Arm, StageError
+from harness.tracks import TRACKS, ImageTrack, budget_named
+
+FLOW = TRACKS["flow-tiny"]
+assert isinstance(FLOW, ImageTrack)
+BUDGET = budget_named("test")
+PREAMBLE = """
+import json, os, sys
+sys.path.insert(0, os.path.dirname(__file__))
+import numpy as np
+import wire
+channel = wire.Channel(int(sys.argv[1]), int(sys.argv[2]))
+job = channel.receive()
+channel.send({"kind": "ready"})
+def batches():
+    while True:
+        header = channel.receive()
+        arrays, rows = [], header["rows"]
+        kinds = [(np.dtype(name), shape) for name, shape in job["inputs"]]
+        sizes = [rows * kind.itemsize * int(np.prod(shape)) for kind, shape in kinds]
+        raw = channel.payload(header, sum(sizes))
+        for (kind, shape), size in zip(kinds, sizes):
+            arrays.append(np.frombuffer(raw[:size], kind).reshape(rows, *shape))
+            raw = raw[size:]
+        yield arrays
+def answer(values): channel.send({"kind": "answers"}, np.ascontiguousarray(values, job["answer"]).tobytes())
+"""
+HONEST_FLOW = "for x_t, t, labels in batches(): answer(-x_t * 0.9)\n"
+
+
+@pytest.fixture
+def checkpoint() -> Iterator[int]:
+    fd = os.memfd_create("checkpoint")
+    os.write(fd, b"weights")
+    yield fd
+    os.close(fd)
+
+
+@pytest.fixture
+def pixels(monkeypatch: pytest.MonkeyPatch) -> NDArray[np.uint8]:
+    """Twenty held-out images of rough blocks, in the place of prepared ones."""
+    rng = np.random.default_rng(0)
+    blocks = np.kron(rng.integers(0, 256, (20, 1, 4, 4)), np.ones((1, 1, 4, 4)))
+    images = np.clip(blocks + rng.normal(0, 12, blocks.shape), 0, 255).astype(np.uint8)
+    monkeypatch.setattr(velocity, "held_out_images", lambda *_: (images, np.arange(20, dtype=np.uint8) % 10))
+    return images
+
+
+def arm(tmp_path: Path, body: str) -> Arm:
+    folder = tmp_path / "arm"
+    folder.mkdir()
+    shutil.copy(arms.HERE / "wire.py", folder)
+    (folder / "worker.py").write_text(PREAMBLE + body)
+    return Arm("idea", folder, "p")
+
+
+def questions(secret: str = "salt", split: str = "validation") -> velocity.Questions:
+    return velocity.held_out(None, FLOW, BUDGET, split, secret)
+
+
+def test_questions_are_as_many_as_the_budget_scores_and_use_every_image_equally(pixels: NDArray[np.uint8]) -> None:
+    asked = questions()
+    assert len(asked.t) == 8_192 // 64
+    x_1 = asked.x_t + (1 - asked.t)[:, None, None, None] * asked.velocity  # where the path ends
+    found = np.rint((x_1 + 1) * 127.5).astype(np.uint8)
+    counts = [(found == image).all(axis=(1, 2, 3)).sum() for image in pixels]
+    assert sum(counts) == len(asked.t) and max(counts) - min(counts) <= 1
+
+
+def test_times_are_stratified(pixels: NDArray[np.uint8]) -> None:
+    t = np.sort(questions().t)
+    edges = np.arange(len(t) + 1) / len(t)
+    assert ((edges[:-1] <= t) & (t <= edges[1:])).all()
+
+
+def test_noise_is_independent_from_question_to_question_and_from_evaluation_to_evaluation(
+    pixels: NDArray[np.uint8],
+) -> None:
+    def noise(asked: velocity.Questions) -> NDArray[np.float64]:
+        return (asked.x_t - asked.t[:, None, None, None] * asked.velocity).reshape(len(asked.t), -1)
+
+    one = noise(questions())
+    assert abs(one.mean()) < 0.03 and abs(one.std() - 1) < 0.03
+    correlation = np.corrcoef(np.concatenate((one, noise(questions("pepper")), noise(questions(split="test")))))
+    assert np.abs(correlation - np.eye(len(correlation))).max() < 0.4  # 256 pixels: a spread of 0.06
+    assert np.array_equal(one, noise(questions())), "the same for both arms"
+
+
+def test_the_error_is_that_of_the_velocity(tmp_path: Path, checkpoint: int, pixels: NDArray[np.uint8]) -> None:
+    asked = questions()
+    scored = velocity.score(arm(tmp_path, HONEST_FLOW), FLOW, checkpoint, asked, 1)
+    assert scored.loss == pytest.approx(np.square(-0.9 * asked.x_t - asked.velocity).mean(), rel=1e-5)
+    bins = list(scored.metrics.details.values())
+    assert len(bins) == velocity.TIME_BINS and np.mean(bins) == pytest.approx(scored.loss, rel=1e-3)
+
+
+def test_an_honest_flow_passes_its_audit(tmp_path: Path, checkpoint: int, pixels: NDArray[np.uint8]) -> None:
+    idea, asked = arm(tmp_path, HONEST_FLOW), questions()
+    scored = velocity.score(idea, FLOW, checkpoint, asked, 1)
+    results = velocity.audit(idea, FLOW, checkpoint, asked, scored, scored.by_item - 0.01, 32, 1)
+    assert all(result.ok for result in results)
+
+
+@pytest.mark.parametrize(
+    "cheat",
+    [
+        "for x_t, t, labels in batches(): answer(-x_t * 0.9 + (x_t - x_t.mean(0)) * 0.2)\n",  # reads its neighbours
+        "seen = 0\nfor x_t, t, labels in batches():\n    seen += 1\n    answer(-x_t * (0.9 + 0.2 / seen))\n",  # state
+    ],
+)
+def test_a_flow_that_depends_on_other_questions_is_found(
+    tmp_path: Path, checkpoint: int, pixels: NDArray[np.uint8], cheat: str
+) -> None:
+    idea, asked = arm(tmp_path, cheat), questions()
+    scored = velocity.score(idea, replace(FLOW, score_rows=16), checkpoint, asked, 1)
+    results = velocity.audit(idea, FLOW, checkpoint, asked, scored, None, 32, 1)
+    assert not all(result.ok for result in results)
+
+
+def test_a_velocity_that_is_not_finite_is_a_divergence(
+    tmp_path: Path, checkpoint: int, pixels: NDArray[np.uint8]
+) -> None:
+    with pytest.raises(StageError) as caught:
+        body = "for x_t, t, labels in batches(): answer(x_t * np.nan)\n"
+        velocity.score(arm(tmp_path, body), FLOW, checkpoint, questions(), 1)
+    assert caught.value.status == "diverged"
