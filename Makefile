@@ -20,6 +20,7 @@ setup: .venv/ready
 	@echo "installing the environment (a few minutes the first time)"
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r .venv/requirements.txt
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .
+	@command -v bwrap >/dev/null || echo "install bubblewrap for the better sandbox (Debian, Ubuntu: sudo apt-get install bubblewrap)"
 	@touch $@
 
 demo: setup

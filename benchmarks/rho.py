@@ -35,8 +35,8 @@ class GatedAttention(layers.Attention):
         super().__init__(d_model, n_heads, n_kv_heads)
         self.gate = layers.Linear(d_model, 1)
 
-    def forward(self, x: torch.Tensor, rotary: torch.Tensor) -> torch.Tensor:
-        return super().forward(x * 2 * torch.sigmoid(self.gate(x)), rotary)
+    def forward(self, x: torch.Tensor, rotary: torch.Tensor, cache: layers.Cache | None = None) -> torch.Tensor:
+        return super().forward(x * 2 * torch.sigmoid(self.gate(x)), rotary, cache)
 
 
 class GatedLM(lm.LM):

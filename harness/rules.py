@@ -325,6 +325,13 @@ _RULES = (
         "look for a statistic over the batch, or for state that is kept between calls",
     ),
     Rule(
+        "audit-codes",
+        "audit",
+        "codes outside the track's vocabulary",
+        "more codes would carry more of the image than the others may send",
+        "return whole numbers from 0 up to the number of codes, one for each place of the grid",
+    ),
+    Rule(
         "too-good",
         "audit",
         "a loss outside the plausible band",

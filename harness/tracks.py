@@ -83,13 +83,40 @@ class ImageTrack(Track):
     size: int  # pixels of a side
     image_tokens: int
     augment: bool = False  # shifts and turns drawn from the seed, so that a small set is a large one
+    n_codes: int = 0  # how many different ones a visual tokenizer may use
     unit: str = "mean squared error"
     log_ratio: bool = True
+
+
+@dataclass(frozen=True, kw_only=True)
+class CaptionTrack(Track):
+    """A race on images with captions, in one stream of tokens (harness/data/captions.py has its layout)."""
+
+    metric: str = "captions"
+    unit: str = "nats per token"
+    tokenizer: str  # "words" (one for each word of the captions) or the name of a published one
+    text_vocab: int
+    templates: tuple[str, ...]  # of captions, {} is the name of the class; the first is what classes are drawn with
+    visual: str  # the track whose frozen tokenizer turns images into codes
+    channels: int
+    size: int  # pixels of a side
+    image_tokens: int  # codes of an image
+    n_codes: int
+    row_tokens: int  # that the track counts for an image with its caption, whatever the caption
+    copies: int = 1  # of each image, all but the first shifted and turned a little
+
+    @property
+    def vocab_size(self) -> int:
+        """Text, two markers and codes."""
+        return self.text_vocab + 2 + self.n_codes
 
 
 _LM_FILES = ("__init__.py", "layers.py", "lm.py", "muon.py", "train.py")
 
 _FLOW_FILES = ("__init__.py", "flow.py", "layers.py", "muon.py", "train.py")
+_MULTIMODAL_FILES = (*_LM_FILES, "multimodal.py", "sample.py")
+
+_VQVAE_FILES = ("__init__.py", "layers.py", "muon.py", "train.py", "vqvae.py")
 
 TRACKS: dict[str, Track] = {
     track.name: track
@@ -178,6 +205,88 @@ TRACKS: dict[str, Track] = {
             size=32,
             image_tokens=256,
             score_rows=64,
+            slowest_tokens_per_s=2_000.0,
+            full=True,
+        ),
+        ImageTrack(
+            name="vqvae-tiny",
+            summary="visual tokenizer of handwritten digits, 16 codes an image; trains on a laptop CPU",
+            module="vqvae",
+            model="VQVAE",
+            preset="tiny",
+            core_files=_VQVAE_FILES,
+            source="digits",
+            metric="reconstruction",
+            channels=1,
+            size=16,
+            augment=True,
+            image_tokens=16,
+            n_codes=128,
+            score_rows=64,
+            slowest_tokens_per_s=100.0,
+        ),
+        ImageTrack(
+            name="vqvae",
+            summary="727,619-parameter visual tokenizer, 128-pixel images to 1,024 codes",
+            module="vqvae",
+            model="VQVAE",
+            preset="full",
+            core_files=_VQVAE_FILES,
+            source="cifar10",
+            metric="reconstruction",
+            channels=3,
+            size=128,
+            image_tokens=1_024,
+            n_codes=1_024,
+            score_rows=8,
+            slowest_tokens_per_s=1_000.0,
+            full=True,
+        ),
+        CaptionTrack(
+            name="multimodal-tiny",
+            summary="language model of handwritten digits with captions; trains on a laptop CPU",
+            module="multimodal",
+            model="MultimodalLM",
+            preset="tiny",
+            core_files=_MULTIMODAL_FILES,
+            source="digits",
+            tokenizer="words",
+            text_vocab=32,
+            templates=(
+                "a photo of a {}",
+                "{}",
+                "the digit {}",
+                "this is a handwritten {}",
+                "a small picture of the handwritten digit {}",
+            ),
+            visual="vqvae-tiny",
+            channels=1,
+            size=16,
+            image_tokens=16,
+            n_codes=128,
+            row_tokens=28,
+            copies=36,
+            score_rows=64,
+            slowest_tokens_per_s=200.0,
+        ),
+        CaptionTrack(
+            name="multimodal-40m",
+            summary="40,380,928-parameter language model of captions and 128-pixel images as 1,024 codes",
+            module="multimodal",
+            model="MultimodalLM",
+            preset="40m",
+            core_files=_MULTIMODAL_FILES,
+            source="cifar10",
+            tokenizer="HuggingFaceTB/SmolLM2-135M",
+            text_vocab=49_152,
+            templates=("A photo of a {}",),
+            visual="vqvae",
+            channels=3,
+            size=128,
+            image_tokens=1_024,
+            n_codes=1_024,
+            row_tokens=1_040,
+            score_rows=4,
             slowest_tokens_per_s=2_000.0,
             full=True,
         ),

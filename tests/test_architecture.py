@@ -17,20 +17,21 @@ STAGES = (
     {"submission"},
     {"data"},
     {"audit"},
+    {"confine"},
     {"run"},
-    {"board"},
+    {"board", "generate"},
 )
 SURFACE = {"cli", "words", "progress"}
 HOMES = {
-    "torch": {"run/worker.py"},
-    "safetensors": {"run/worker.py"},
+    "torch": {"run/worker.py", "generate/classifier.py"},
+    "safetensors": {"run/worker.py", "data/visual.py"},
     "scipy": {"decide"},
     "jinja2": {"board"},
     "matplotlib": {"board"},
     "pandas": {"board"},
     "datasets": {"data"},
     "tokenizers": {"data"},
-    "typer": {"cli.py"},
+    "typer": {"cli"},
     "rich": {"progress.py"},
 }
 MODULES = sorted((ROOT / "harness").rglob("*.py"))

@@ -20,7 +20,7 @@ def test_every_committed_submission_keeps_every_rule(folder: Path) -> None:
 
 
 def test_the_demo_races_a_submission_that_is_there() -> None:
-    from harness.cli import DEMO
+    from harness.cli.runs import DEMO
 
     assert (ROOT / "submissions" / DEMO / "patch.diff").exists()
 

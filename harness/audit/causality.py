@@ -30,25 +30,31 @@ class Cuts:
 
 
 def draw_cuts(
-    scores: NDArray[np.float32], reference: NDArray[np.float32] | None, count: int, rng: np.random.Generator
+    scores: NDArray[np.float32],
+    reference: NDArray[np.float32] | None,
+    count: int,
+    rng: np.random.Generator,
+    there: NDArray[np.bool_] | None = None,
 ) -> Cuts:
     """Half of the probability is uniform, half is where `scores` (R, T) beats `reference` (R, T).
 
-    A cheat has to gain somewhere, and that is where it is looked for. Without a reference all is uniform.
+    A cheat has to gain somewhere, and that is where it is looked for. Without a reference all is uniform. `there`
+    (R, T) says which predictions count, when not all of them do; every row has at least one.
     """
     rows_total, tokens = scores.shape
     rows = rng.permutation(rows_total)[:count]
-    uniform = np.full(tokens, 1.0 / tokens)
+    counted = np.ones_like(scores, dtype=bool) if there is None else there
+    tokens_per_row = counted.sum() / rows_total
     positions = np.empty(len(rows), np.int64)
     weights = np.empty(len(rows), np.float64)
     for i, row in enumerate(rows):
-        probability = uniform
+        probability = counted[row] / counted[row].sum()
         if reference is not None:
-            gain = np.maximum(scores[row].astype(np.float64) - reference[row], 0.0)
+            gain = np.where(counted[row], np.maximum(scores[row].astype(np.float64) - reference[row], 0.0), 0.0)
             if gain.sum() > 0:
-                probability = 0.5 * uniform + 0.5 * gain / gain.sum()
+                probability = 0.5 * probability + 0.5 * gain / gain.sum()
         positions[i] = rng.choice(tokens, p=probability)
-        weights[i] = 1.0 / (tokens * probability[positions[i]])
+        weights[i] = 1.0 / (tokens_per_row * probability[positions[i]])
     return Cuts(rows, positions, weights)
 
 

@@ -18,6 +18,7 @@ from harness.board.page import page
 from harness.board.published import PUBLISHED
 from harness.decide.bank import Evaluation
 from harness.records.atomic import write_atomically
+from harness.records.replaced import replaced
 from harness.records.store import Store
 from harness.submission.patch import core_digest
 from harness.tracks import TRACKS, Track
@@ -57,12 +58,14 @@ def collect(store: Store, root: Path | None = None) -> Board:
 def judge(evaluations: Sequence[Evaluation], root: Path | None = None) -> Board:
     """The board of these evaluations, see `collect`."""
     boards = []
+    twice = replaced(evaluation for evaluation, _ in evaluations)
     for name, track in TRACKS.items():
         own = [item for item in evaluations if item[0].track == name]
         if own:
             latest = own[-1][0].core_id
             core_id = latest if root is None else core_digest(root / "model_core", track.core_files)
-            entries = [entry for item in own if item[0].kind == "submission" for entry in entries_of(*item)]
+            shown = [item for item in own if item[0].kind == "submission" and item[0].id not in twice]
+            entries = [entry for item in shown for entry in entries_of(*item)]
             scatter = figures.noise(scatters_of(own, name), f"noise-{name}")
             boards.append(TrackBoard(track, core_id, tuple(entries), noise_of(own, name), tuple(scatter)))
     return Board(tuple(boards))

@@ -8,7 +8,7 @@ from harness.data.corpus import HELD_OUT
 from harness.data.image_augment import Augmenter
 from harness.data.image_store import read_images
 from harness.data.images import PreparedImages
-from harness.data.stream import shuffled
+from harness.data.passes import Passes
 from harness.errors import UsageError
 
 
@@ -26,9 +26,8 @@ def check_image_budget(prepared: PreparedImages, budget_tokens: int, image_token
 class ImageStream:
     """The train images in the order of a seed, each counted as `image_tokens` tokens of a budget.
 
-    A pass is a permutation of all train images; every further pass is another one. The order does not depend on the
-    shape of the batches, and no image is served twice within a pass. The images stay on disk and are mapped; the order
-    of a pass takes 8 bytes for each.
+    No image is served twice within a pass, and the order does not depend on the shape of the batches (passes.py). The
+    images stay on disk and are mapped.
 
     With `augment` every image served is shifted and turned a little (image_augment.py), in a way that follows from the
     seed and from how many images were served before. Each pass then shows other pictures, so passes are not limited and
@@ -57,9 +56,7 @@ class ImageStream:
         self.served = 0  # tokens so far: images of every `take` x image_tokens
         self._pixels, self._labels = read_images(prepared.folder, "train")  # (N, C, H, W), (N,)
         self._augmenter = Augmenter(seed) if augment else None
-        self._epoch = 0
-        self._order = np.empty(0, np.int64)  # of this pass
-        self._position = 0  # in `_order`
+        self._passes = Passes(len(self._labels), seed)
 
     @property
     def unique_tokens(self) -> int:
@@ -77,23 +74,10 @@ class ImageStream:
         count = rows * self.image_tokens
         if self.served + count > self.budget_tokens:
             return None
-        places = self._advance(rows)
+        places = self._passes.take(rows)
         pixels, labels = self._pixels[places], self._labels[places]
         self.served += count
         return (self._augmenter.vary(pixels) if self._augmenter else pixels), labels
-
-    def _advance(self, count: int) -> np.ndarray:
-        """Where the next `count` images are stored, (count,)."""
-        parts = []
-        while count:
-            if self._position == len(self._order):
-                self._order = shuffled(len(self._labels), self.seed, self._epoch)
-                self._epoch += 1
-                self._position = 0
-            parts.append(self._order[self._position : self._position + count])
-            self._position += len(parts[-1])
-            count -= len(parts[-1])
-        return np.concatenate(parts)
 
 
 def held_out_images(prepared: PreparedImages, split: str) -> tuple[np.ndarray, np.ndarray]:

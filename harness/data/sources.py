@@ -39,7 +39,7 @@ def find_source(track: TextTrack, data: str | None) -> Source:
     """The source that `--data` names, or the track's own; raises UsageError when there is none of that name."""
     kind, _, rest = (data or track.source).partition(":")
     address, _, tokenizer = rest.partition(_TOKENIZER)
-    given = _tokenizer_file(Path(tokenizer)) if tokenizer else None
+    given = tokenizer_file(Path(tokenizer)) if tokenizer else None
     if kind in ("embedded", "pydocs") and not rest:
         return _embedded(track)
     if kind == "files" and address:
@@ -68,7 +68,7 @@ def _files(track: TextTrack, path: Path, tokenizer: Path | None) -> Source:
     if not path.exists():
         raise UsageError(f"--data files:{path}", "no such file or folder", "give the path of a parquet file or folder")
     if tokenizer is None and track.tokenizer != "train":
-        tokenizer = _tokenizer_beside(path if path.is_dir() else path.parent)
+        tokenizer = tokenizer_beside(path if path.is_dir() else path.parent)
     files = [file for members in parquet.local_files(path).values() for file in members]
     identity = ("files", *map(state_of, files), tokenizer and state_of(tokenizer))
     return Source(f"files:{path.resolve().name}", identity, tokenizer, lambda: rows.local_corpus(path))
@@ -87,14 +87,14 @@ def hub_source(address: str, tokenizer: Path | None) -> Source:
     return Source(f"hub:{name}@{revision}", identity, tokenizer, lambda: rows.hub_corpus(name, revision))
 
 
-def _tokenizer_file(path: Path) -> Path:
+def tokenizer_file(path: Path) -> Path:
     file = path / "tokenizer.json" if path.is_dir() else path
     if not file.is_file():
         raise UsageError(f"?tokenizer={path}", "no such file", "give a tokenizer.json, or a folder that holds one")
     return file
 
 
-def _tokenizer_beside(folder: Path) -> Path | None:
+def tokenizer_beside(folder: Path) -> Path | None:
     places = (folder, folder / "tokenizer", folder.resolve().parent / "tokenizer")
     return next((place / "tokenizer.json" for place in places if (place / "tokenizer.json").is_file()), None)
 

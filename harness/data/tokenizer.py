@@ -64,6 +64,31 @@ class Vocabulary:
         return np.asarray(ids, np.uint16)
 
 
+@dataclass(frozen=True)
+class Text:
+    """Words to ids and back, for people who talk to a trained model."""
+
+    tokenizer: Tokenizer
+
+    @staticmethod
+    def read(file: Path, vocab_size: int) -> Text:
+        """That of a tokenizer.json; raises UsageError as `read_tokenizer` does."""
+        return Text(read_tokenizer(file, vocab_size))
+
+    @property
+    def end(self) -> int:
+        """The token after every document."""
+        token = self.tokenizer.token_to_id(END_OF_TEXT)
+        assert token is not None, "read_tokenizer saw to it that there is one"
+        return token
+
+    def ids(self, text: str) -> list[int]:
+        return list(self.tokenizer.encode(text, add_special_tokens=False).ids)
+
+    def decoded(self, ids: list[int]) -> str:
+        return str(self.tokenizer.decode(ids, skip_special_tokens=False))
+
+
 def train_bpe(documents: Iterable[Document], vocab_size: int) -> Tokenizer:
     """Byte-level BPE (Sennrich et al. 2016, over bytes as in GPT-2) of the first 32M characters of `documents`.
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from harness.decide.bank import Evaluation, in_order_of_closing
 from harness.decide.cells import judge_cell
 from harness.decide.pairs import pairs_of
+from harness.records.replaced import replaced
 
 
 @dataclass(frozen=True)
@@ -21,10 +22,13 @@ class Debts:
 
 def debts(evaluations: Iterable[Evaluation], track: str, budget: str) -> Debts:
     """The debts of a cell, from the confirmed official records in the order in which they were closed."""
+    closed = in_order_of_closing(evaluations, track)
+    twice = replaced(evaluation for evaluation, _ in closed)
     records = [
         (evaluation, runs)
-        for evaluation, runs in in_order_of_closing(evaluations, track)
+        for evaluation, runs in closed
         if evaluation.budget == budget and evaluation.official and evaluation.kind == "submission"
+        if evaluation.id not in twice
     ]
     loss = time = 0.0
     for evaluation, runs in records:

@@ -1,4 +1,4 @@
-"""Builds the folder that a worker sees: the arm's model_core, worker.py and wire.py, and nothing else."""
+"""Builds the folder that a worker sees: the arm's model_core, the worker's own files, and nothing else."""
 
 from __future__ import annotations
 
@@ -10,9 +10,10 @@ from pathlib import Path
 from harness.records.atomic import disk_trouble
 from harness.run.stage import Arm
 from harness.submission.patch import PatchedCore, core_digest
-from harness.tracks import Budget, Track
+from harness.tracks import Track
 
 HERE = Path(__file__).parent
+WORKER_FILES = ("worker.py", "wire.py", "drawing.py")
 
 
 @contextlib.contextmanager
@@ -32,16 +33,17 @@ def built(work: Path, cores: Mapping[str, PatchedCore]) -> Iterator[dict[str, Ar
     """Arms by name."""
     with fresh_folder(work / "arms") as folder:
         with disk_trouble(folder):
-            arms = {name: _build(folder / name, name, core) for name, core in cores.items()}
+            arms = {name: build(folder / name, name, core.folder, core.patch_sha) for name, core in cores.items()}
         yield arms
 
 
-def _build(folder: Path, name: str, core: PatchedCore) -> Arm:
+def build(folder: Path, name: str, core: Path, patch_sha: str | None) -> Arm:
+    """One arm in the fresh folder `folder`, with a copy of the model_core that `core` holds."""
     folder.mkdir(parents=True)
-    shutil.copytree(core.folder, folder / "model_core")
-    for file in ("worker.py", "wire.py"):
+    shutil.copytree(core, folder / "model_core")
+    for file in WORKER_FILES:
         shutil.copy2(HERE / file, folder / file)
-    return Arm(name, folder, core.patch_sha)
+    return Arm(name, folder, patch_sha)
 
 
 def track_core_id(root: Path, track: Track) -> str:
@@ -52,8 +54,3 @@ def track_core_id(root: Path, track: Track) -> str:
 def core_digest_of(root: Path) -> str:
     """Digest of all of model_core."""
     return core_digest(root / "model_core")
-
-
-def kept_checkpoints(root: Path, track: Track, budget: Budget) -> Path:
-    """Where the last completed checkpoint of each arm of a cell stays, for `generate`."""
-    return root / ".blueberry" / "checkpoints" / f"{track.name}-{budget.name}"

@@ -103,8 +103,8 @@ def _open(calibration: Calibration) -> EvaluationRecord:
         data_id=calibration.data.data_id,
         salt_sha256=seeds.digest(salt),
         official=calibration.official,
-        sandbox=sandbox.NAME,
-        provisional=calibration.official and sandbox.NAME == "none",
+        sandbox=sandbox.name(),
+        provisional=calibration.official and sandbox.name() == "none",
         opened=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
     )
     seeds.keep(calibration.root, record.id, salt)

@@ -81,5 +81,9 @@ def _git() -> Finding:
 
 
 def _sandbox() -> Finding:
-    found = f"{sandbox.NAME}: run only patches that you have read; official rows made here are provisional"
-    return Finding("sandbox", True, found)
+    name = sandbox.name()
+    tried = [f"{backend} does not: {trouble}" for backend, trouble in sandbox.examined() if trouble]
+    if name == "none":
+        found = "none works, so run only patches that you have read: " + "; ".join(tried)
+        return Finding("sandbox", False, found, sandbox.INSTALL)
+    return Finding("sandbox", True, "; ".join([f"{name} works", *tried]))

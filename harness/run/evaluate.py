@@ -112,11 +112,17 @@ def find(contest: Contest) -> EvaluationRecord | None:
             and evaluation.metrics == contest.metrics
             and evaluation.claimed == contest.claimed
             and evaluation.invalidated is None
+            and not to_be_run_again(evaluation)
         )
         if same:
             _hold_to_what_was_frozen(evaluation, contest)
             return evaluation
     return None
+
+
+def to_be_run_again(evaluation: EvaluationRecord) -> bool:
+    """Measured without a sandbox where there is one now; what is still open is finished first."""
+    return evaluation.provisional and evaluation.closed is not None and sandbox.name() != "none"
 
 
 def _hold_to_what_was_frozen(evaluation: EvaluationRecord, contest: Contest) -> None:
@@ -146,6 +152,7 @@ def _earlier_tries(contest: Contest) -> int:
         and (evaluation.track, evaluation.budget) == (contest.track.name, contest.budget.name)
         and evaluation.core_id == contest.core_id  # a rebase that a promotion forces is no re-submission
         and evaluation.data_id == contest.data.data_id
+        and not (to_be_run_again(evaluation) and evaluation.patch_sha == contest.patched.patch_sha)
     )
 
 
@@ -211,8 +218,8 @@ def _promise(contest: Contest, banks: Banks, owed: Debts, salt_sha256: str) -> E
         data_id=contest.data.data_id,
         salt_sha256=salt_sha256,
         official=contest.official,
-        sandbox=sandbox.NAME,
-        provisional=contest.official and sandbox.NAME == "none",
+        sandbox=sandbox.name(),
+        provisional=contest.official and sandbox.name() == "none",
         opened=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
     )
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from harness.data.prepare import Progress
 from harness.records.record import AuditResult, Metrics
-from harness.run import nll, velocity
+from harness.run import captions, nll, reconstruction, velocity
 from harness.run.judge import Feed
 from harness.run.stage import Arm
 from harness.tracks import Budget, Track
@@ -86,7 +86,12 @@ class Measure(Protocol):
 
 
 # by the track's metric
-MEASURES: dict[str, Measure] = {"nll": nll, "velocity": velocity}
+MEASURES: dict[str, Measure] = {
+    "nll": nll,
+    "velocity": velocity,
+    "reconstruction": reconstruction,
+    "captions": captions,
+}
 
 
 def measure_of(track: Track) -> Measure:

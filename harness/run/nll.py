@@ -21,7 +21,7 @@ from harness.data.stream import TokenStream, held_out_rows
 from harness.records.record import AuditResult, Metrics
 from harness.run import stage
 from harness.run.stage import Arm, StageError
-from harness.tracks import Budget, TextTrack
+from harness.tracks import Budget, CaptionTrack, TextTrack
 
 LARGEST_TAKE = 1 << 24  # tokens in one request; bounds the judge's memory
 Rows = NDArray[np.uint16]
@@ -99,6 +99,13 @@ def held_out(prepared: PreparedData, track: TextTrack, budget: Budget, split: st
 
 def score(arm: Arm, track: TextTrack, fd: int, rows: Rows, threads: int) -> Scored:
     """Log-probabilities of every next token of `rows` (R, T + 1)."""
+    return Scored(*ask_scores(arm, track, fd, rows, threads))
+
+
+def ask_scores(
+    arm: Arm, track: TextTrack | CaptionTrack, fd: int, rows: Rows, threads: int
+) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
+    """One log-probability and one hit, each (R, T), for every next token of `rows` (R, T + 1)."""
     tokens = rows.shape[1] - 1
     scores = np.empty((len(rows), tokens), np.float32)
     hits = np.empty((len(rows), tokens), np.uint8)
@@ -112,7 +119,7 @@ def score(arm: Arm, track: TextTrack, fd: int, rows: Rows, threads: int) -> Scor
             hits[part] = np.frombuffer(raw[split:], np.uint8).reshape(-1, tokens)
     if not np.isfinite(scores).all():
         raise StageError("diverged", "score: the model gives log-probabilities that are not finite")
-    return Scored(scores, hits)
+    return scores, hits
 
 
 def audit(
@@ -128,6 +135,20 @@ def audit(
     """Repeats sampled predictions with the future replaced; the cuts come from the system's randomness."""
     rng = np.random.default_rng()
     cuts = causality.draw_cuts(scored.log_probabilities, reference, count, rng)
+    return ask_again(arm, track, fd, rows, scored.log_probabilities, cuts, rng, threads)
+
+
+def ask_again(
+    arm: Arm,
+    track: TextTrack | CaptionTrack,
+    fd: int,
+    rows: Rows,
+    committed_scores: NDArray[np.float32],
+    cuts: causality.Cuts,
+    rng: np.random.Generator,
+    threads: int,
+) -> tuple[AuditResult, ...]:
+    """Committed scores (R, T) of `rows` (R, T + 1) against a fresh worker's logits at the cuts, with false futures."""
     asked = causality.false_futures(rows, cuts, rng)  # (n, T)
     logits = np.empty((len(asked), track.vocab_size), np.float32)
     with stage.on_checkpoint("audit", arm, track, fd, threads) as channel:
@@ -137,4 +158,4 @@ def audit(
             size = len(batch) * track.vocab_size * 4
             raw = stage.exchange(channel, header, batch.astype("<u2").tobytes(), "logits", size)
             logits[part] = np.frombuffer(raw, "<f4").reshape(len(batch), -1)
-    return causality.compare(scored.log_probabilities, rows, cuts, logits)
+    return causality.compare(committed_scores, rows, cuts, logits)

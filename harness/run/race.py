@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import datetime
-import os
-import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -22,7 +20,7 @@ from numpy.typing import NDArray
 from harness.records.atomic import disk_trouble
 from harness.records.record import AuditResult, Metrics, RunRecord, RunSpec, Status
 from harness.records.store import Store
-from harness.run import arms, host, judge, sandbox
+from harness.run import arms, host, judge, kept, sandbox
 from harness.run.measure import Prepared, Scored, measure_of
 from harness.run.stage import Arm, StageError
 from harness.submission.patch import PatchedCore
@@ -73,7 +71,7 @@ class Bench:
     secret: str  # the evaluation's salt
     arms: Mapping[str, Arm]  # by the arm's name
     work: Path  # scratch of this evaluation
-    kept: Path  # where the last completed checkpoint of each arm stays
+    kept: Path  # where the last completed run of each arm stays
     micro_batch: int | None
     epochs: int
     reporter: Reporter
@@ -86,7 +84,7 @@ class Bench:
         """The bench of an open evaluation: arms built, runs that were cut off recorded, the machine warmed up."""
         work = order.root / ".blueberry" / "work" / evaluation
         with arms.built(work, cores) as built:
-            for record in order.store.bury_orphans(evaluation, sandbox.NAME):
+            for record in order.store.bury_orphans(evaluation, sandbox.name()):
                 reporter.note(f"{record.spec.stem} had been started and was cut off; it runs again")
             for arm in built.values():
                 judge.rehearse(arm, order.track)
@@ -99,7 +97,7 @@ class Bench:
                 secret=salt,
                 arms=built,
                 work=work,
-                kept=arms.kept_checkpoints(order.root, order.track, order.budget),
+                kept=kept.cell_folder(order.root, order.track.name, order.budget.name),
                 micro_batch=order.micro_batch,
                 epochs=order.epochs,
                 reporter=reporter,
@@ -223,8 +221,7 @@ def _finish(bench: Bench, run: _Run) -> RunRecord:
     bench.store.put_run(record)
     if record.status == "completed":
         assert run.trained is not None
-        with disk_trouble(bench.kept):
-            _keep_checkpoint(bench, run.spec, run.trained.checkpoint.fd)
+        kept.keep(bench.kept, bench.arms[run.spec.arm], record, run.trained.checkpoint.fd)
     return record
 
 
@@ -256,18 +253,8 @@ def _record(bench: Bench, run: _Run) -> RunRecord:
         model=trained.model if trained else None,
         audits=run.audits,
         checkpoint_sha256=trained.checkpoint.sha256 if trained else None,
-        sandbox=sandbox.NAME,
+        sandbox=sandbox.name(),
         host=trained.host if trained else host.describe(),
         started=run.started,
         error=run.failure.error if run.failure else None,
     )
-
-
-def _keep_checkpoint(bench: Bench, spec: RunSpec, fd: int) -> None:
-    """Copies the memory file beside its final name and moves it there, so that a reader never sees half of it."""
-    bench.kept.mkdir(parents=True, exist_ok=True)
-    path = bench.kept / f"{spec.arm}.safetensors"
-    part = path.with_suffix(f".{os.getpid()}.part")  # two stores may be at work, and they share this folder
-    with open(f"/proc/self/fd/{fd}", "rb") as source, open(part, "wb") as target:
-        shutil.copyfileobj(source, target, 1 << 24)
-    os.replace(part, path)

@@ -1,28 +1,43 @@
 """Where a worker runs. One seam for every stage of every run: `launch` starts a worker, `name` goes into its run file.
 
-This module offers one backend today, `none`: a process of its own session with an empty environment and closed
-descriptors, which keeps honest code apart and holds no hostile code. Rows measured so are marked provisional on the
-official board.
+The first backend that works here, which is found out by running something in it: bubblewrap, then Landlock (see
+harness/confine/). Without either, a worker is a process of its own session with an empty environment and closed
+descriptors, which keeps honest code apart and holds no hostile code; official runs are refused then.
 """
 
 from __future__ import annotations
 
 import contextlib
+import functools
+import itertools
 import os
 import signal
 import subprocess
 import sys
 import tempfile
+import time
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Thread
+from typing import Literal
 
-NAME = "none"
+from harness.confine import bubblewrap, landlock, watch
+from harness.confine.job import Job
+from harness.errors import MachineError
+
+Backend = Literal["bubblewrap", "landlock", "none"]
 TAIL_BYTES = 16_384
+KILL_LIMIT_S = 10.0
+_SIGNALLED = 128
 # glibc keeps what a batch frees for the next one: faulting it in again takes half of a scoring pass on the CPU
 KEEP_FREED_MEMORY = {"MALLOC_MMAP_THRESHOLD_": str(1 << 30), "MALLOC_TRIM_THRESHOLD_": str((1 << 31) - 1)}
 KEPT_VARIABLES = ("CUDA_VISIBLE_DEVICES", "LD_LIBRARY_PATH")
+INSTALL = "install bubblewrap (Debian, Ubuntu: sudo apt-get install bubblewrap), then see `blueberry doctor`"
+# a process joins its cgroups and becomes the program, so that there is no moment outside them
+_JOIN = 'while [ "$1" != -- ]; do echo $$ > "$1" || exit 125; shift; done; shift; exec "$@"'
+_numbers = itertools.count()
 
 
 @dataclass
@@ -30,7 +45,9 @@ class Worker:
     """A started worker and the last of what it printed (bounded: a worker may print for ever)."""
 
     process: subprocess.Popen[bytes]
-    home: tempfile.TemporaryDirectory[str]
+    processes: Callable[[], list[int]]
+    closing: contextlib.ExitStack
+    over: bool = False  # killed for what it used
     _tail: deque[bytes] = field(default_factory=lambda: deque(maxlen=TAIL_BYTES // 1024))
 
     def __post_init__(self) -> None:
@@ -47,38 +64,134 @@ class Worker:
         return b"".join(self._tail).decode("utf-8", "replace")
 
     def kill(self) -> int:
-        """Ends the worker and everything it started in its session; returns its exit status."""
+        """Ends the worker and everything it started, and waits until all of it is gone; returns its exit status."""
+        mine = self.processes() if self.process.poll() is None else []
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self.process.pid, signal.SIGKILL)
         status = self.process.wait()
+        if _SIGNALLED < status < _SIGNALLED + signal.NSIG:  # as a shell, bubblewrap tells so what it passes on
+            status = _SIGNALLED - status
+        deadline = time.monotonic() + KILL_LIMIT_S
+        while any(alive(process) for process in mine) and time.monotonic() < deadline:
+            time.sleep(0.002)
         self._reader.join(timeout=5)
         if self.process.stdout is not None:
             self.process.stdout.close()
-        self.home.cleanup()
+        self.closing.close()
         return status
 
+    def exceeded(self) -> None:
+        """What the watchdog does."""
+        self.over = True
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.process.pid, signal.SIGKILL)
 
-def launch(folder: Path, descriptors: tuple[int, ...], threads: int) -> Worker:
-    """Starts `worker.py` of an arm's folder with the given open descriptors as its arguments."""
-    home = tempfile.TemporaryDirectory(prefix="home-", dir=folder.parent)  # goes with the arms if the harness dies
-    environment = {
+
+def launch(
+    folder: Path, descriptors: tuple[int, ...], threads: int, program: str = "worker.py", backend: Backend | None = None
+) -> Worker:
+    """Starts a program of an arm's folder with the given open descriptors as its arguments."""
+    chosen = backend or name()
+    bounds, number = watch.default_bounds(), next(_numbers)
+    with contextlib.ExitStack() as closing:
+        scratch = Path(closing.enter_context(tempfile.TemporaryDirectory(prefix="home-", dir=folder.parent)))
+        joined = closing.enter_context(watch.cgroup(bounds)) if chosen != "none" else ()
+        job = Job(
+            folder=folder,
+            program=program,
+            arguments=(*map(str, descriptors), str(bubblewrap.PARENT if chosen == "bubblewrap" else os.getpid())),
+            environment=_environment("/tmp" if chosen == "bubblewrap" else str(scratch), threads),
+            processes=bounds.processes,
+            scratch=scratch,
+        )
+        command, inherited = _command(chosen, job, number, closing)
+        if joined:
+            command = ["/bin/sh", "-c", _JOIN, "sh", *map(str, joined), "--", *command]
+        process = subprocess.Popen(
+            command,
+            cwd=folder,
+            env=job.environment,
+            pass_fds=(*descriptors, *inherited),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+        members = watch.descendants if chosen == "bubblewrap" else watch.of_group
+        worker = Worker(process, functools.partial(members, process.pid), closing.pop_all())
+    if chosen != "none" and not joined:
+        worker.closing.callback(watch.Watchdog(worker.processes, bounds, worker.exceeded).stop)
+    return worker
+
+
+def _command(
+    chosen: Backend, job: Job, number: int, closing: contextlib.ExitStack
+) -> tuple[list[str], tuple[int, ...]]:
+    """The command line of a job, and the descriptors that it reads besides."""
+    if chosen == "bubblewrap":
+        fd = os.memfd_create("seccomp")
+        closing.callback(os.close, fd)
+        os.write(fd, bubblewrap.filter_program())
+        os.lseek(fd, 0, os.SEEK_SET)
+        return bubblewrap.command(job, number, fd), (fd,)
+    if chosen == "landlock":
+        return landlock.command(job, number), ()
+    return [sys.executable, "-I", "-B", str(job.folder / job.program), *job.arguments], ()
+
+
+def _environment(home: str, threads: int) -> dict[str, str]:
+    return {
         "PATH": "/usr/bin:/bin",
-        "HOME": home.name,
-        "TMPDIR": home.name,
+        "HOME": home,
+        "TMPDIR": home,
+        "USER": "worker",  # torch names its caches by it
         "LANG": "C.UTF-8",
         "OMP_NUM_THREADS": str(threads),
         **KEEP_FREED_MEMORY,
         **{name: os.environ[name] for name in KEPT_VARIABLES if name in os.environ},
     }
-    arguments = [str(fd) for fd in descriptors]
-    process = subprocess.Popen(
-        [sys.executable, "-I", "-B", str(folder / "worker.py"), *arguments, str(os.getpid())],
-        cwd=folder,
-        env=environment,
-        pass_fds=descriptors,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        start_new_session=True,
-    )
-    return Worker(process, home)
+
+
+def alive(process: int) -> bool:
+    try:
+        return "Z" not in Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0]
+    except OSError:
+        return False
+
+
+@functools.cache
+def name() -> Backend:
+    """The backend that works here."""
+    return next((backend for backend, trouble in examined() if not trouble), "none")
+
+
+@functools.cache
+def examined() -> tuple[tuple[Backend, str], ...]:
+    """Every backend, best first, with what keeps it from working here ("" when nothing does)."""
+    missing = "" if bubblewrap.program() else "bwrap is not installed"
+    old = "" if landlock.available() else "the kernel has no Landlock, or one older than version 3"
+    return (("bubblewrap", missing or _trial("bubblewrap")), ("landlock", old or _trial("landlock")))
+
+
+def _trial(backend: Backend) -> str:
+    """Runs confine/trial.py in a backend; what went wrong, or which door it found open."""
+    with tempfile.TemporaryDirectory(prefix="blueberry-trial-") as outside:
+        folder = Path(outside) / "arm"
+        folder.mkdir()
+        folder.chmod(0o755)
+        Path(outside).chmod(0o755)
+        source = Path(bubblewrap.__file__).with_name("trial.py")
+        (folder / "trial.py").write_bytes(source.read_bytes())
+        worker = launch(folder, (), 1, "trial.py", backend)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            worker.process.wait(timeout=20)
+        status = worker.kill()
+    said = worker.printed.strip().splitlines()
+    return "" if status == 0 and said == ["closed"] else (said[-1][:200] if said else f"it ended with {status}")
+
+
+def require() -> None:
+    """Official runs are of strangers' code: raises MachineError where nothing holds it."""
+    if name() == "none":
+        found = "; ".join(f"{backend}: {trouble}" for backend, trouble in examined())
+        raise MachineError("sandbox", f"official runs need one, and none works here ({found})", INSTALL)

@@ -1,9 +1,9 @@
 """The untrusted side of one stage of one run. Imports the arm's copy of model_core and does what the judge asks.
 
 Runs as `python -I worker.py IN OUT CHECKPOINT PARENT`: two pipes, the descriptor of the checkpoint's memory file and
-the judge's process id. The folder that holds this file also holds `wire.py` and the arm's `model_core/`, and nothing
-else of the project. Whatever happens here is the submission's word; the judge checks what it can and believes nothing
-else.
+the judge's process id. The folder that holds this file also holds `wire.py`, `drawing.py` and the arm's `model_core/`,
+and nothing else of the project. Whatever happens here is the submission's word; the judge checks what it can and
+believes nothing else.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from typing import Any
 FOLDER = Path(__file__).resolve().parent
 PR_SET_PDEATHSIG = 1
 CURVE_POINTS = 64
+NO_TOKEN = 0xFFFF  # fills rows of captions up to the length of the longest
 EARLY_UPDATES = 100  # in which two arms that compute the same must have nearly the same losses
 
 
@@ -87,7 +88,18 @@ class Images(Stream):
         return values[:size].view(rows, *shape) / 127.5 - 1, values[size:].to(self.torch.int64)
 
 
-STREAMS = {"nll": Text, "velocity": Images}  # by the track's metric
+class Captions(Stream):
+    def take(self, rows: int) -> Any:
+        """The next rows of tokens as int64, -1 after their end."""
+        answer = self.ask(rows=rows)
+        if answer is None:
+            return None
+        tokens = self.job["row_tokens"]
+        ids = as_ids(self.torch, self.channel.payload(answer, rows * tokens * 2)).view(rows, tokens)
+        return ids.masked_fill(ids == NO_TOKEN, -1)
+
+
+STREAMS = {"nll": Text, "velocity": Images, "reconstruction": Images, "captions": Captions}  # by the track's metric
 
 
 def import_core(job: dict[str, Any]) -> tuple[Any, Any, Any]:
@@ -128,13 +140,18 @@ def train(channel: Any, job: dict[str, Any], checkpoint: str) -> None:
     channel.send({"kind": "done", "peak_memory_bytes": peak_memory_bytes(torch), **trainer.facts()})
 
 
-def load_predictor(job: dict[str, Any], checkpoint: str) -> tuple[Any, Any, Any]:
+def load_model(job: dict[str, Any], checkpoint: str) -> tuple[Any, Any, Any, Any]:
     torch, recipe, core = import_core(job)
     from safetensors.torch import load_file
 
     device = device_of(torch)
     model = core.build(getattr(recipe, job["model"]), recipe.PRESETS[job["preset"]], 0, device)
     model.load_state_dict(load_file(checkpoint))
+    return torch, core, device, model
+
+
+def load_predictor(job: dict[str, Any], checkpoint: str) -> tuple[Any, Any, Any]:
+    torch, core, device, model = load_model(job, checkpoint)
     return torch, device, core.predictor(model, "auto", job["method"])
 
 
@@ -193,6 +210,20 @@ def answer(channel: Any, job: dict[str, Any], checkpoint: str) -> None:
         channel.send({"kind": "answers"}, np.ascontiguousarray(found, job["answer"]).tobytes())
 
 
+def draw(channel: Any, job: dict[str, Any], checkpoint: str) -> None:
+    """Samples from the model, for people (drawing.py): answers to each request until there are no more."""
+    drawing = importlib.import_module("drawing")
+    torch, core, device, model = load_model(job, checkpoint)
+    model.eval()
+    channel.send({"kind": "ready"})
+    while (header := channel.receive())["kind"] == "rows":
+        raw = channel.payload(header, header["bytes"])
+        with torch.no_grad(), core.autocast(device, core.resolve_precision("auto", device)):
+            for found in drawing.DRAW[job["metric"]](torch, model, device, header, raw):
+                channel.send({"kind": "drawn"}, found)
+        channel.send({"kind": "end"})
+
+
 def what_went_wrong(error: BaseException) -> str:
     """The error and the innermost line of model_core that it passed through; no traceback."""
     frames = [f for f in traceback.extract_tb(error.__traceback__) if f"{os.sep}model_core{os.sep}" in f.filename]
@@ -207,7 +238,7 @@ def main() -> int:
     wire = importlib.import_module("wire")
     channel = wire.Channel(read_fd, write_fd)
     job = channel.receive()
-    stages = {"train": train, "score": score, "audit": audit, "answer": answer}
+    stages = {"train": train, "score": score, "audit": audit, "answer": answer, "draw": draw}
     try:
         stages[job["stage"]](channel, job, f"/proc/self/fd/{checkpoint_fd}")
     except Exception as error:

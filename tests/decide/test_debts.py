@@ -50,3 +50,9 @@ def test_only_official_records_of_the_cell_that_stand_count(record: Make, change
 
 def test_a_revoked_record_owes_nothing(record: Make) -> None:
     assert debts([record("1", "speed", -0.002, 0.05)], "llm-tiny", "8M").loss == 0
+
+
+def test_a_record_that_was_run_again_in_a_sandbox_owes_once(record: Make) -> None:
+    bare = record("1", "speed", -0.002, -0.05, id="bare", provisional=True)
+    boxed = record("2", "speed", -0.003, -0.05, id="boxed")
+    assert debts([bare, boxed], "llm-tiny", "8M").loss == pytest.approx(0.003)

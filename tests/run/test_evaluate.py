@@ -12,7 +12,8 @@ from harness.decide.cells import judge_cell
 from harness.errors import MachineError
 from harness.records.record import EvaluationRecord, RunRecord, RunSpec
 from harness.records.store import Store
-from harness.run.evaluate import next_round, next_runs, superseded
+from harness.run import sandbox
+from harness.run.evaluate import next_round, next_runs, superseded, to_be_run_again
 from harness.run.race import Bench
 from harness.run.seeds import core_first
 from harness.tracks import budget_named, track_named
@@ -111,3 +112,14 @@ def test_a_chain_of_ideas_is_one_idea() -> None:
     assert superseded("c", "b", past) == {"a", "b", "c"}
     assert superseded("a", None, past) == {"a"}
     assert superseded("loop", "loop", past) == {"loop"}
+
+
+def test_what_was_measured_without_a_sandbox_is_run_again_once_there_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    bare = evaluation(provisional=True, official=True, closed="1")
+    assert to_be_run_again(bare) == (sandbox.name() != "none")
+    monkeypatch.setattr(sandbox, "name", lambda: "landlock")
+    assert to_be_run_again(bare)
+    assert not to_be_run_again(evaluation(provisional=True, official=True)), "what is open is finished first"
+    assert not to_be_run_again(evaluation(official=True, closed="1"))
+    monkeypatch.setattr(sandbox, "name", lambda: "none")
+    assert not to_be_run_again(bare)

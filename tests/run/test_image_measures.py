@@ -12,12 +12,12 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from harness.run import arms, velocity
+from harness.run import arms, reconstruction, velocity
 from harness.run.stage import Arm, StageError
 from harness.tracks import TRACKS, ImageTrack, budget_named
 
-FLOW = TRACKS["flow-tiny"]
-assert isinstance(FLOW, ImageTrack)
+FLOW, VQVAE = TRACKS["flow-tiny"], TRACKS["vqvae-tiny"]
+assert isinstance(FLOW, ImageTrack) and isinstance(VQVAE, ImageTrack)
 BUDGET = budget_named("test")
 PREAMBLE = """
 import json, os, sys
@@ -39,8 +39,14 @@ def batches():
             raw = raw[size:]
         yield arrays
 def answer(values): channel.send({"kind": "answers"}, np.ascontiguousarray(values, job["answer"]).tobytes())
+def coarse(images): return images.reshape(len(images), 4, 4, 4, 4).mean((2, 4))
+def codes_of(images): return np.clip((coarse(images) + 1) * 63.5, 0, 127).round()
+def images_of(codes): return np.kron(codes[:, None] / 63.5 - 1, np.ones((1, 1, 4, 4)))
 """
 HONEST_FLOW = "for x_t, t, labels in batches(): answer(-x_t * 0.9)\n"
+HONEST_VQVAE = """
+for (given,) in batches(): answer(codes_of(given) if job["method"] == "encode" else images_of(given))
+"""
 
 
 @pytest.fixture
@@ -57,7 +63,8 @@ def pixels(monkeypatch: pytest.MonkeyPatch) -> NDArray[np.uint8]:
     rng = np.random.default_rng(0)
     blocks = np.kron(rng.integers(0, 256, (20, 1, 4, 4)), np.ones((1, 1, 4, 4)))
     images = np.clip(blocks + rng.normal(0, 12, blocks.shape), 0, 255).astype(np.uint8)
-    monkeypatch.setattr(velocity, "held_out_images", lambda *_: (images, np.arange(20, dtype=np.uint8) % 10))
+    for module in (velocity, reconstruction):
+        monkeypatch.setattr(module, "held_out_images", lambda *_: (images, np.arange(20, dtype=np.uint8) % 10))
     return images
 
 
@@ -139,3 +146,58 @@ def test_a_velocity_that_is_not_finite_is_a_divergence(
         body = "for x_t, t, labels in batches(): answer(x_t * np.nan)\n"
         velocity.score(arm(tmp_path, body), FLOW, checkpoint, questions(), 1)
     assert caught.value.status == "diverged"
+
+
+def test_images_are_rebuilt_from_codes_alone(tmp_path: Path, checkpoint: int, pixels: NDArray[np.uint8]) -> None:
+    asked = reconstruction.held_out(None, VQVAE, BUDGET, "validation", "salt")
+    idea = arm(tmp_path, HONEST_VQVAE)
+    scored = reconstruction.score(idea, VQVAE, checkpoint, asked, 1)
+    assert scored.codes.shape == (20, 16) and 0.005 < scored.loss < 0.05
+    used = np.unique(scored.codes)
+    assert scored.metrics.details["codes in use"] == len(used)
+    assert 1 < scored.metrics.details["perplexity of the codes"] <= len(used)
+    assert all(result.ok for result in scored.checks)
+    assert all(result.ok for result in reconstruction.audit(idea, VQVAE, checkpoint, asked, scored, None, 16, 1))
+
+
+def test_a_decoder_gets_nothing_but_codes_even_from_an_encoder_that_would_tell_more(
+    tmp_path: Path, checkpoint: int, pixels: NDArray[np.uint8]
+) -> None:
+    """The encoder leaves the images in its home, where the decoder's process looks for them."""
+    body = """
+place = os.path.join(os.environ["HOME"], "images.npy")
+for (given,) in batches():
+    if job["method"] == "encode":
+        np.save(place, given)
+        answer(codes_of(given))
+    else:
+        answer(np.load(place)[:len(given)] if os.path.exists(place) else images_of(given))
+"""
+    asked = reconstruction.held_out(None, VQVAE, BUDGET, "validation", "salt")
+    assert reconstruction.score(arm(tmp_path, body), VQVAE, checkpoint, asked, 1).loss > 0.005
+
+
+def test_codes_beyond_the_track_s_are_refused_and_not_sent_on(
+    tmp_path: Path, checkpoint: int, pixels: NDArray[np.uint8]
+) -> None:
+    body = """
+assert job["method"] == "encode"
+for (given,) in batches(): answer(codes_of(given) + 65_000)
+"""
+    asked = reconstruction.held_out(None, VQVAE, BUDGET, "validation", "salt")
+    scored = reconstruction.score(arm(tmp_path, body), VQVAE, checkpoint, asked, 1)
+    assert [(result.id, result.ok) for result in scored.checks] == [("audit-codes", False)]
+
+
+def test_an_encoder_that_reads_its_neighbours_is_found(
+    tmp_path: Path, checkpoint: int, pixels: NDArray[np.uint8]
+) -> None:
+    body = """
+for (given,) in batches():
+    answer(codes_of(given + 0.3 * given.mean(0)) if job["method"] == "encode" else images_of(given))
+"""
+    asked = reconstruction.held_out(None, VQVAE, BUDGET, "validation", "salt")
+    idea = arm(tmp_path, body)
+    scored = reconstruction.score(idea, VQVAE, checkpoint, asked, 1)
+    results = reconstruction.audit(idea, VQVAE, checkpoint, asked, scored, None, 16, 1)
+    assert not all(result.ok for result in results)

@@ -1,0 +1,72 @@
+"""The command line: one verb, one function. `--help` and `check` start fast because every verb imports what it needs.
+
+People's text goes to stderr; `--json` prints one JSON object on stdout and nothing else, also on failure. Exit codes:
+0 done, whatever the verdict; 1 the submission is at fault; 2 wrong usage; 3 the machine is at fault.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+
+import typer
+
+# isort: off
+from harness.cli import submissions, runs, results, generate, machine, data  # noqa: F401  (registered in this order)
+
+# isort: on
+from harness.cli.surface import Said, app, say
+from harness.errors import Fault, HarnessError
+
+# newer versions of typer carry a click of their own, so its base class is taken from what typer itself raises
+ClickException: type[Exception] = next(kind for kind in typer.BadParameter.__mro__ if kind.__name__ == "ClickException")
+
+
+def _faulted(faults: tuple[Fault, ...], exit_code: int) -> Said:
+    text = "\n".join(str(fault) for fault in faults)
+    return Said(text, {"ok": False, "faults": [fault.to_json() for fault in faults]}, exit_code)
+
+
+def _called(arguments: list[str]) -> Said:
+    """Runs one verb; every failure that a person can be told about becomes a Said."""
+    try:
+        said = app(arguments, standalone_mode=False, prog_name="blueberry")
+    except HarnessError as error:
+        return _faulted(error.faults, error.exit_code)
+    except ClickException as error:
+        what = str(error.format_message())  # type: ignore[attr-defined]
+        if type(error).__name__ == "NoArgsIsHelpError":
+            return Said(what, {"ok": False, "faults": []}, 2)
+        return _faulted((Fault("usage", "blueberry " + " ".join(arguments), what, "see `blueberry --help`"),), 2)
+    except MemoryError:
+        fault = Fault("machine", "blueberry " + arguments[0], "out of memory", "close other programs, or use --fit 1")
+        return _faulted((fault,), 3)
+    if said == 130:  # typer turns an interrupt into this code, and would have it pass for an answer
+        raise KeyboardInterrupt
+    return said if isinstance(said, Said) else Said("")
+
+
+def _stop(*_: object) -> None:
+    raise KeyboardInterrupt
+
+
+def main() -> None:
+    """Console script."""
+    signal.signal(signal.SIGTERM, _stop)
+    arguments = sys.argv[1:]
+    try:
+        said = _called(arguments)
+    except (KeyboardInterrupt, typer.Abort):
+        where, fix = "blueberry " + " ".join(arguments), "run the same command again to resume"
+        stopped = _faulted((Fault("interrupted", where, "was stopped", fix),), 130)
+        if "--json" in arguments:
+            print(json.dumps(stopped.data), flush=True)
+        say("\n" + stopped.text)
+        os._exit(130)  # the workers die with this process; waiting for their threads would keep a person waiting
+    if "--json" in arguments:
+        print(json.dumps(said.data, allow_nan=False, default=str))
+    elif said.text:
+        say(said.text)
+    sys.exit(said.exit_code)

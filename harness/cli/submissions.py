@@ -1,0 +1,66 @@
+"""Verbs on the folder of a submission: new, edit, pack, check, rebase."""
+
+from __future__ import annotations
+
+from harness.cli.surface import Json, Said, Slug, app, root
+
+
+@app.command()
+def new(slug: Slug, as_json: Json = False) -> Said:
+    """Start a submission: a valid folder and a scratch copy of the core to edit."""
+    from harness.submission import scratch
+
+    made = scratch.new(root(), slug)
+    text = (
+        f"made {made.folder}\n"
+        f"  1. edit {made.scratch}/ (your own copy of the core)\n"
+        f"  2. blueberry try {slug}     packs your change, checks it, trains it against the core and explains"
+    )
+    return Said(text, {"ok": True, "slug": slug, "folder": str(made.folder), "scratch": str(made.scratch)})
+
+
+@app.command()
+def edit(slug: Slug, as_json: Json = False) -> Said:
+    """Rebuild the scratch copy of the core from the patch."""
+    from harness.submission import scratch
+
+    made = scratch.edit(root(), slug)
+    data = {"ok": True, "slug": slug, "scratch": str(made.scratch)}
+    return Said(f"edit {made.scratch}/, then: blueberry pack {slug}", data)
+
+
+@app.command()
+def pack(slug: Slug, as_json: Json = False) -> Said:
+    """Turn the scratch copy into patch.diff."""
+    from harness.submission import scratch
+
+    packed = scratch.pack(root(), slug)
+    data = {"ok": True, "slug": slug, "patch_sha": packed.patch_sha, "added": packed.added, "removed": packed.removed}
+    return Said(f"{packed.patch}  +{packed.added} -{packed.removed}", data)
+
+
+@app.command()
+def check(slug: Slug, as_json: Json = False) -> Said:
+    """Hold a submission to every rule, in a second, without running any of it."""
+    from harness.submission.patch import check as check_folder
+    from harness.submission.root import find_folder
+
+    here = root()
+    result = check_folder(here, find_folder(here, slug))
+    lines = [str(fault) for fault in result.faults] + [f"warning: {warning}" for warning in result.warnings]
+    if result.ok:
+        lines.append(f"{result.slug}: every rule holds, +{result.added} -{result.removed} lines")
+    return Said("\n".join(lines), result.to_json(), 0 if result.ok else 1)
+
+
+@app.command()
+def rebase(slug: Slug, as_json: Json = False) -> Said:
+    """Move a stale patch to today's core by a 3-way merge in the scratch copy."""
+    from harness.submission import scratch
+
+    moved = scratch.rebase(root(), slug)
+    data = {"ok": not moved.conflicts, "slug": slug, "moved": moved.moved, "conflicts": list(moved.conflicts)}
+    if moved.conflicts:
+        listed = "\n".join(f"  {name}" for name in moved.conflicts)
+        return Said(f"resolve the conflict markers in\n{listed}\nthen: blueberry pack {slug}", data, 1)
+    return Said(f"{slug} is on today's core" + ("" if moved.moved else " already"), data)

@@ -1,0 +1,142 @@
+"""A seccomp filter as the kernel takes it: which system calls a worker is refused (EPERM; clone3: ENOSYS).
+
+A deny-list, because torch and CUDA need hundreds of calls. What is on it reaches other processes, the kernel itself,
+mounts and namespaces, or goes around the filter (io_uring). The filter is classic BPF: load a word of struct
+seccomp_data, compare, jump (seccomp(2)).
+"""
+
+from __future__ import annotations
+
+import platform
+import struct
+from collections.abc import Iterable
+
+ALLOW, KILL = 0x7FFF0000, 0x80000000
+REFUSE = 0x00050000  # + errno
+EPERM, ENOSYS = 1, 38
+_LOAD, _EQUAL, _AT_LEAST, _ANY_BIT, _RETURN = 0x20, 0x15, 0x35, 0x45, 0x06
+_NUMBER, _ARCHITECTURE, _ARGUMENTS = 0, 4, 16  # offsets in struct seccomp_data
+_X32 = 0x40000000  # the bit of the 32-bit numbering on x86-64
+_NEW_NAMESPACES = 0x7E020000  # CLONE_NEW*: mount, cgroup, uts, ipc, user, pid, net
+TIOCSTI, TIOCLINUX = 0x5412, 0x541C
+
+ARCHITECTURES = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7}
+# name: (number on x86-64, number on arm64); None where the architecture has none
+CALLS: dict[str, tuple[int | None, int | None]] = {
+    "ptrace": (101, 117),
+    "process_vm_readv": (310, 270),
+    "process_vm_writev": (311, 271),
+    "process_madvise": (440, 440),
+    "pidfd_getfd": (438, 438),
+    "kcmp": (312, 272),
+    "mount": (165, 40),
+    "umount2": (166, 39),
+    "pivot_root": (155, 41),
+    "chroot": (161, 51),
+    "move_mount": (429, 429),
+    "open_tree": (428, 428),
+    "fsopen": (430, 430),
+    "fsconfig": (431, 431),
+    "fsmount": (432, 432),
+    "fspick": (433, 433),
+    "mount_setattr": (442, 442),
+    "setns": (308, 268),
+    "unshare": (272, 97),
+    "name_to_handle_at": (303, 264),
+    "open_by_handle_at": (304, 265),
+    "bpf": (321, 280),
+    "perf_event_open": (298, 241),
+    "userfaultfd": (323, 282),
+    "io_uring_setup": (425, 425),
+    "io_uring_enter": (426, 426),
+    "io_uring_register": (427, 427),
+    "keyctl": (250, 219),
+    "add_key": (248, 217),
+    "request_key": (249, 218),
+    "kexec_load": (246, 104),
+    "kexec_file_load": (320, 294),
+    "init_module": (175, 105),
+    "finit_module": (313, 273),
+    "delete_module": (176, 106),
+    "reboot": (169, 142),
+    "swapon": (167, 224),
+    "swapoff": (168, 225),
+    "acct": (163, 89),
+    "quotactl": (179, 60),
+    "syslog": (103, 116),
+    "personality": (135, 92),
+    "settimeofday": (164, 170),
+    "clock_settime": (227, 112),
+    "clock_adjtime": (305, 266),
+    "adjtimex": (159, 171),
+    "sethostname": (170, 161),
+    "setdomainname": (171, 162),
+    "iopl": (172, None),
+    "ioperm": (173, None),
+    "modify_ldt": (154, None),
+    "uselib": (134, None),
+    "vhangup": (153, 58),
+    "fanotify_init": (300, 262),
+    "lookup_dcookie": (212, 18),
+}
+SOCKET: tuple[int, int] = (41, 198)
+LEAVING: tuple[tuple[int, int], ...] = ((112, 157), (109, 154))  # setsid, setpgid: out of the group that is killed
+CLONE: tuple[int, int] = (56, 220)
+CLONE3: tuple[int, int] = (435, 435)
+IOCTL: tuple[int, int] = (16, 29)
+
+
+def program(machine: str | None = None, *, namespaces: bool = True) -> bytes:
+    """The filter for this (or that) machine.
+
+    `namespaces` says that the worker has its own; without them the filter also keeps it from the network and from
+    leaving its process group. Raises ValueError for an architecture whose numbers are not known
+    here.
+    """
+    machine = machine or platform.machine()
+    if machine not in ARCHITECTURES:
+        raise ValueError(f"no system call numbers for {machine}")
+    place = list(ARCHITECTURES).index(machine)
+    code = [_load(_ARCHITECTURE), *_unless(ARCHITECTURES[machine], KILL), _load(_NUMBER)]
+    if machine == "x86_64":
+        code += [_jump(_AT_LEAST, _X32, 0, 1), _give(REFUSE + EPERM)]
+    for numbers in CALLS.values():
+        if (number := numbers[place]) is not None:
+            code += _when(number, REFUSE + EPERM)
+    for call in () if namespaces else (SOCKET, *LEAVING):
+        code += _when(call[place], REFUSE + EPERM)
+    code += _when(CLONE3[place], REFUSE + ENOSYS)  # its flags are behind a pointer; libc then takes clone
+    code += _when_argument(CLONE[place], 0, [_jump(_ANY_BIT, _NEW_NAMESPACES, 0, 1)])
+    for request in (TIOCSTI, TIOCLINUX):
+        code += _when_argument(IOCTL[place], 1, [_jump(_EQUAL, request, 0, 1)])
+    return b"".join([*code, _give(ALLOW)])
+
+
+def _instruction(code: int, yes: int, no: int, value: int) -> bytes:
+    return struct.pack("=HBBI", code, yes, no, value)
+
+
+def _load(offset: int) -> bytes:
+    return _instruction(_LOAD, 0, 0, offset)
+
+
+def _jump(test: int, value: int, yes: int, no: int) -> bytes:
+    return _instruction(test, yes, no, value)
+
+
+def _give(value: int) -> bytes:
+    return _instruction(_RETURN, 0, 0, value)
+
+
+def _when(number: int, value: int) -> Iterable[bytes]:
+    return (_jump(_EQUAL, number, 0, 1), _give(value))
+
+
+def _unless(number: int, value: int) -> Iterable[bytes]:
+    return (_jump(_EQUAL, number, 1, 0), _give(value))
+
+
+def _when_argument(number: int, argument: int, test: list[bytes]) -> Iterable[bytes]:
+    """Refused when it is this call and the low word of an argument passes the test; the number is loaded again."""
+    inner = [_load(_ARGUMENTS + 8 * argument), *test, _give(REFUSE + EPERM), _load(_NUMBER)]
+    return (_jump(_EQUAL, number, 0, len(inner)), *inner)

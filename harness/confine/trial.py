@@ -1,0 +1,42 @@
+"""Tried inside a sandbox before it is trusted: prints `closed`, or the first door that stands open."""
+
+import os
+import socket
+import sys
+from collections.abc import Callable
+
+
+def opens(what: str, attempt: Callable[[], object]) -> None:
+    try:
+        attempt()
+    except (OSError, PermissionError):
+        return
+    sys.exit(f"it could {what}")
+
+
+def connect() -> None:
+    with socket.socket() as one:
+        one.settimeout(2)
+        one.connect(("127.0.0.1", 22))
+
+
+def reach_out() -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as one:
+        one.connect(("192.0.2.1", 53))  # sends nothing, but needs a way there
+
+
+def main() -> None:
+    beside = os.path.join(os.path.dirname(__file__), "left")
+    opens("write beside itself", lambda: os.open(beside, os.O_CREAT | os.O_WRONLY))
+    opens("read /etc/passwd", lambda: os.open("/etc/passwd", os.O_RDONLY))
+    opens("list /var", lambda: os.listdir("/var"))
+    opens("see its parent's environment", lambda: os.open(f"/proc/{os.getppid()}/environ", os.O_RDONLY))
+    opens("connect", connect)
+    opens("send a datagram", reach_out)
+    opens("change the owner of files", lambda: os.chown(os.environ["HOME"], 1, 1))
+    with open(os.path.join(os.environ["HOME"], "own"), "w") as file:
+        file.write("x")
+    print("closed")
+
+
+main()

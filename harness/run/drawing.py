@@ -1,0 +1,62 @@
+"""The untrusted side of `blueberry generate`: draws from a trained model with the arm's own samplers.
+
+Lies beside worker.py in the folder of an arm. Every function takes the model, the header of a request and its payload,
+and yields the payloads of its answers, one frame each.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Iterator
+from itertools import islice
+from typing import Any
+
+BATCH_IMAGES = 64
+
+
+def seeded(torch: Any, header: dict[str, Any], device: Any) -> Any:
+    return torch.Generator(device).manual_seed(header["seed"])
+
+
+def prompt_ids(torch: Any, header: dict[str, Any], raw: bytes, device: Any) -> Any:
+    """(1, T) int64."""
+    return torch.frombuffer(bytearray(raw), dtype=torch.uint16).to(torch.int64)[None].to(device)
+
+
+def text(torch: Any, model: Any, device: Any, header: dict[str, Any], raw: bytes) -> Iterator[bytes]:
+    """One token (uint16) after the other, until the end token or `most` of them."""
+    sample = importlib.import_module("model_core.sample")
+    settings = sample.Sampling(**header["sampling"])
+    drawn = sample.continued(model, prompt_ids(torch, header, raw, device), settings, seeded(torch, header, device))
+    for token in islice(drawn, header["most"]):
+        number = int(token[0])
+        if number == header["end"]:
+            return
+        yield number.to_bytes(2, "little")
+
+
+def codes(torch: Any, model: Any, device: Any, header: dict[str, Any], raw: bytes) -> Iterator[bytes]:
+    """The codes (n, G) of `rows` images for one prompt, uint16."""
+    sample, multimodal = (importlib.import_module(f"model_core.{name}") for name in ("sample", "multimodal"))
+    generator = seeded(torch, header, device)
+    prompt = prompt_ids(torch, header, raw, device)
+    for first in range(0, header["rows"], BATCH_IMAGES):
+        rows = min(BATCH_IMAGES, header["rows"] - first)
+        settings = sample.Sampling(**header["sampling"])
+        found = multimodal.draw_codes(model, prompt.expand(rows, -1), settings, generator)
+        yield found.cpu().numpy().astype("<u2").tobytes()
+
+
+def images(torch: Any, model: Any, device: Any, header: dict[str, Any], raw: bytes) -> Iterator[bytes]:
+    """Images (n, C, S, S) float32 of the labels (n,) uint16 in the payload; n_classes is none."""
+    flow = importlib.import_module("model_core.flow")
+    generator, config = seeded(torch, header, device), model.config
+    labels = torch.frombuffer(bytearray(raw), dtype=torch.uint16).to(torch.int64).to(device)
+    for part in labels.split(BATCH_IMAGES):
+        shape = (len(part), config.channels, config.image_size, config.image_size)
+        noise = torch.randn(shape, generator=generator, device=device)
+        found = flow.sample(model, noise, part, header["steps"], header["guidance"], config.n_classes)
+        yield found.float().cpu().numpy().astype("<f4").tobytes()
+
+
+DRAW = {"nll": text, "captions": codes, "velocity": images}  # by the track's metric

@@ -1,0 +1,59 @@
+"""The trusted side of `blueberry generate`: a kept run in a fresh worker, asked for samples."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from harness.run import arms, checkpoint, host, stage, wire
+from harness.run.kept import KeptRun
+from harness.tracks import Track
+
+LARGEST_ANSWER = 1 << 28  # bytes; bounds this process's memory
+ANSWER_LIMIT_S = 600.0  # for one answer
+
+
+class Drawer:
+    """A worker that holds a trained model and draws from it."""
+
+    def __init__(self, channel: wire.Channel) -> None:
+        self._channel = channel
+
+    def draw(self, header: dict[str, Any], raw: bytes) -> Iterator[bytes]:
+        """The answers to one request (run/drawing.py tells which there are), as they come."""
+        self._channel.send({"kind": "rows", **header}, raw)
+        while True:
+            self._channel.deadline = time.monotonic() + ANSWER_LIMIT_S
+            answer = stage.answer(self._channel, "drawn", "end")
+            if answer["kind"] == "end":
+                return
+            if answer["bytes"] > LARGEST_ANSWER:
+                raise wire.WireError(f"an answer of {answer['bytes']} bytes")
+            yield self._channel.payload(answer, answer["bytes"])
+
+
+@contextlib.contextmanager
+def loaded(root: Path, kept: KeptRun, track: Track) -> Iterator[Drawer]:
+    """A fresh worker with the code and the weights of a kept run."""
+    with on_kept(root, kept) as (arm, fd), stage.on_checkpoint("draw", arm, track, fd, host.threads()) as channel:
+        yield Drawer(channel)
+
+
+@contextlib.contextmanager
+def on_kept(root: Path, kept: KeptRun) -> Iterator[tuple[stage.Arm, int]]:
+    """The arm of a kept run, and its sealed checkpoint."""
+    spec = kept.record.spec
+    fd = checkpoint.create()
+    try:
+        with open(kept.weights, "rb") as weights:
+            while part := weights.read(1 << 24):
+                os.write(fd, part)
+        checkpoint.freeze(fd)
+        with arms.fresh_folder(root / ".blueberry" / "work" / f"draw-{os.getpid()}") as work:
+            yield arms.build(work / spec.arm, spec.arm, kept.code, spec.patch_sha), fd
+    finally:
+        os.close(fd)

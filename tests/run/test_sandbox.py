@@ -1,0 +1,311 @@
+"""What a worker can reach, asked from inside: the same questions to every backend, in real processes."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from harness.confine import closure, watch
+from harness.errors import MachineError
+from harness.run import sandbox
+
+BACKENDS = [
+    pytest.param(backend, marks=pytest.mark.skipif(bool(trouble), reason=f"{backend}: {trouble}"))
+    for backend, trouble in sandbox.examined()
+]
+PREAMBLE = """
+import ctypes, json, os, signal, socket, subprocess, sys, time
+libc = ctypes.CDLL(None, use_errno=True)
+def tried(attempt):
+    try: return ["open", str(attempt())[:200]]
+    except BaseException as error: return ["closed", type(error).__name__]
+def called(number, *arguments):
+    if libc.syscall(number, *arguments) < 0: raise OSError(ctypes.get_errno(), "refused")
+def say(value): print(json.dumps(value), flush=True)
+"""
+Inside = Callable[..., Any]
+
+
+def start(folder: Path, body: str, backend: Any, descriptors: tuple[int, ...] = ()) -> sandbox.Worker:
+    """A worker with this program."""
+    arm = folder / f"arm-{time.monotonic_ns()}"
+    arm.mkdir()
+    for place in (arm, *arm.parents):
+        if place.stat().st_uid == os.geteuid() and place != Path("/tmp"):
+            place.chmod(place.stat().st_mode | 0o055)
+    (arm / "worker.py").write_text(PREAMBLE + body)
+    return sandbox.launch(arm, descriptors, 1, backend=backend)
+
+
+@pytest.fixture(params=BACKENDS)
+def backend(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture
+def inside(tmp_path: Path, backend: str) -> Inside:
+    """Runs a program in the sandbox and gives what it said last."""
+
+    def run(body: str, *, seconds: float = 30.0, descriptors: tuple[int, ...] = ()) -> Any:
+        worker = start(tmp_path, body, backend, descriptors)
+        try:
+            worker.process.wait(timeout=seconds)
+        except subprocess.TimeoutExpired:
+            worker.kill()
+            raise
+        worker.kill()
+        lines = worker.printed.strip().splitlines()
+        assert lines, "it said nothing"
+        return json.loads(lines[-1])
+
+    return run
+
+
+def test_the_network_is_closed(inside: Inside) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server, socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as other:
+        other.bind(("127.0.0.1", 0))
+        port, datagrams = server.getsockname()[1], other.getsockname()[1]
+        found = inside(f"""
+say({{
+    "tcp": tried(lambda: socket.create_connection(("127.0.0.1", {port}), 2)),
+    "udp": tried(lambda: socket.socket(socket.AF_INET, socket.SOCK_DGRAM).sendto(b"x", ("127.0.0.1", {datagrams}))),
+    "away": tried(lambda: socket.socket(socket.AF_INET, socket.SOCK_DGRAM).sendto(b"x", ("192.0.2.1", 53))),
+    "dns": tried(lambda: socket.getaddrinfo("example.org", 80)),
+    "metadata": tried(lambda: socket.create_connection(("169.254.169.254", 80), 2)),
+}})
+""")
+        other.setblocking(False)
+        with pytest.raises(BlockingIOError):
+            other.recv(1)
+    del found["udp"]  # may have gone to a loopback of its own
+    assert {name: state for name, (state, _) in found.items()} == dict.fromkeys(found, "closed")
+
+
+def test_abstract_sockets_of_others_are_closed(inside: Inside) -> None:
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind("\0blueberry-test")
+        server.listen()
+        found = inside("say(tried(lambda: socket.socket(socket.AF_UNIX).connect('\\0blueberry-test')))")
+    assert found[0] == "closed"
+
+
+def test_files_of_the_machine_are_closed_and_the_arm_is_read_only(inside: Inside, tmp_path: Path) -> None:
+    secret = tmp_path / "validation.npy"
+    secret.write_text("held out")
+    secret.chmod(0o644)
+    repository = Path(sandbox.__file__).parent.parent
+    found = inside(f"""
+here = os.path.dirname(os.path.abspath(__file__))
+say({{
+    "held out": tried(lambda: open({str(secret)!r}).read()),
+    "passwords": tried(lambda: open("/etc/passwd").read()),
+    "home": tried(lambda: os.listdir({str(Path.home() / ".cache")!r})),
+    "harness": tried(lambda: open({str(repository / "tracks.py")!r}).read()),
+    "write harness": tried(lambda: open({str(repository / "tracks.py")!r}, "a")),
+    "write arm": tried(lambda: open(os.path.join(here, "x"), "w")),
+    "write usr": tried(lambda: open("/usr/lib/x", "w")),
+    "write python": tried(lambda: open(os.path.join(os.path.dirname(os.__file__), "x.py"), "w")),
+    "docker": tried(lambda: open("/var/run/docker.sock")),
+}})
+""")
+    assert {name: state for name, (state, _) in found.items()} == dict.fromkeys(found, "closed")
+
+
+def test_packages_that_hold_data_cannot_be_read_and_torch_can(inside: Inside) -> None:
+    found = inside("""
+import importlib
+held = ("sklearn", "scipy", "pandas", "transformers", "matplotlib", "datasets", "huggingface_hub", "pip", "harness")
+def found(name):
+    module = importlib.import_module(name)
+    return open(module.__file__).read()
+say({**{name: tried(lambda name=name: found(name)) for name in held},
+    "torch": tried(lambda: importlib.import_module("torch").ones(2).sum().item()),
+    "safetensors": tried(lambda: importlib.import_module("safetensors.torch").save({}))})
+""")
+    assert found.pop("torch") == ["open", "2.0"] and found.pop("safetensors")[0] == "open"
+    assert {name: state for name, (state, _) in found.items()} == dict.fromkeys(found, "closed")
+
+
+def test_the_allow_list_of_packages_is_torch_and_what_it_needs() -> None:
+    names = set(closure.distributions())
+    assert {"torch", "numpy", "safetensors", "sympy"} <= names
+    assert not names & {"scipy", "pandas", "scikit-learn", "transformers", "datasets", "matplotlib", "huggingface-hub"}
+
+
+def test_the_environment_is_nearly_empty_and_the_home_is_its_own(
+    inside: Inside, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("BLUEBERRY_GITHUB_TOKEN", "secret")
+    found = inside("""
+open(os.path.join(os.environ["HOME"], "note"), "w").write("x")
+say([sorted(os.environ), os.environ["HOME"], tried(lambda: os.listdir(os.environ["HOME"]))])
+""")
+    names, home, listed = found
+    assert "BLUEBERRY_GITHUB_TOKEN" not in names and len(names) < 15
+    assert "note" in listed[1] and not (Path(home) / "note").exists()
+
+
+def test_other_processes_can_neither_be_seen_nor_signalled_nor_traced(inside: Inside, backend: str) -> None:
+    with subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"]) as victim:
+        found = inside(f"""
+say({{
+    "signal": tried(lambda: os.kill({victim.pid}, signal.SIGKILL)),
+    "judge": tried(lambda: os.kill({os.getpid()}, signal.SIGTERM)),
+    "memory": tried(lambda: open("/proc/{victim.pid}/mem", "rb")),
+    "environment": tried(lambda: open("/proc/{os.getpid()}/environ").read()),
+    "descriptors": tried(lambda: os.listdir("/proc/{os.getpid()}/fd")),
+    "trace": tried(lambda: called(101, 16, {victim.pid}, 0, 0)),
+}})
+""")
+        assert victim.poll() is None
+        victim.kill()
+    assert {name: state for name, (state, _) in found.items()} == dict.fromkeys(found, "closed")
+
+
+@pytest.mark.skipif(os.uname().machine != "x86_64", reason="numbers of x86-64")
+def test_calls_that_reach_the_kernel_are_refused(inside: Inside) -> None:
+    numbers = {
+        "unshare user": (272, 0x10000000),
+        "clone user": (56, 0x10000000 | 17, 0, 0, 0, 0),
+        "mount": (165, 0, 0, 0, 0, 0),
+        "bpf": (321, 0, 0, 0),
+        "io_uring": (425, 1, 0),
+        "userfaultfd": (323, 0),
+        "perf": (298, 0, 0, -1, -1, 0),
+        "keyring": (250, 0, -3, 0),
+        "module": (313, 0, 0, 0),
+        "clock": (227, 0, 0),
+        "x32": (0x40000000 + 39,),
+    }
+    found = inside(f"say({{name: tried(lambda c=c: called(*c)) for name, c in {numbers!r}.items()}})")
+    assert {name: state for name, (state, _) in found.items()} == dict.fromkeys(found, "closed")
+
+
+def test_no_capability_is_left_and_none_can_be_had(inside: Inside) -> None:
+    found = inside("""
+lines = [line.split() for line in open("/proc/self/status") if line.startswith(("Cap", "NoNew", "Seccomp:"))]
+say([{line[0]: line[1] for line in lines},
+    tried(lambda: os.chown(os.environ["HOME"], 1, 1)), tried(lambda: os.setgroups([0]))])
+""")
+    status, chown, groups = found
+    assert status["CapEff:"] == status["CapPrm:"] == status["CapBnd:"] == "0000000000000000"
+    assert status["NoNewPrivs:"] == "1" and status["Seccomp:"] == "2"
+    assert chown[0] == groups[0] == "closed"
+
+
+def test_threads_processes_and_compilers_of_honest_code_work(inside: Inside) -> None:
+    found = inside("""
+import threading
+thread = threading.Thread(target=lambda: None); thread.start(); thread.join()
+child = os.fork()
+if child == 0: os._exit(7)
+say([os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]),
+    tried(lambda: subprocess.run(["/bin/true"], check=True).returncode),
+    tried(lambda: open(os.environ["TMPDIR"] + "/kernel.py", "w").write("x = 1"))])
+""")
+    assert found == [7, ["open", "0"], ["open", "5"]]
+
+
+def test_a_descriptor_that_is_given_is_there_and_no_other(inside: Inside) -> None:
+    given, own = os.memfd_create("given"), os.memfd_create("own", 0)
+    os.set_inheritable(own, True)
+    found = inside(
+        f"""
+open("/proc/self/fd/{given}", "wb").write(b"weights")
+say([sys.argv[1], tried(lambda: os.fstat({own}))[0]])
+""",
+        descriptors=(given,),
+    )
+    assert found == [str(given), "closed"]
+    assert os.pread(given, 100, 0) == b"weights"
+    os.close(given)
+    os.close(own)
+
+
+def test_everything_that_a_worker_started_is_gone_when_it_is_killed(tmp_path: Path, backend: str) -> None:
+    worker = start(
+        tmp_path,
+        """
+if os.fork() == 0:
+    try: os.setsid()
+    except OSError: pass
+    if os.fork() == 0:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        libc.prctl(1, 0, 0, 0, 0)
+        while True: time.sleep(0.01)
+    os._exit(0)
+say("started")
+time.sleep(60)
+""",
+        backend,
+    )
+    deadline = time.monotonic() + 20
+    while "started" not in worker.printed and time.monotonic() < deadline:
+        time.sleep(0.02)
+    mine = worker.processes()
+    assert len(mine) >= 2
+    worker.kill()
+    assert not [process for process in mine if sandbox.alive(process)]
+
+
+def test_a_bomb_of_processes_does_not_take_the_machine(tmp_path: Path, backend: str) -> None:
+    worker = start(
+        tmp_path,
+        """
+say("begun")
+while True:
+    try: os.fork()
+    except OSError: time.sleep(0.1)
+""",
+        backend,
+    )
+    try:
+        for _ in range(10):
+            time.sleep(0.1)
+            assert len(worker.processes()) <= watch.default_bounds().processes + 20
+    finally:
+        worker.kill()
+
+
+def test_memory_beyond_the_bound_ends_the_worker_and_nothing_else(
+    tmp_path: Path, backend: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(watch, "default_bounds", lambda: watch.Bounds(256 << 20, 64))
+    worker = start(tmp_path, "held = []\nwhile True: held.append(bytearray(os.urandom(1 << 22)))\n", backend)
+    worker.process.wait(timeout=60)
+    assert worker.kill() != 0
+
+
+def test_without_cgroups_a_watchdog_holds_the_bound(
+    tmp_path: Path, backend: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(watch, "default_bounds", lambda: watch.Bounds(256 << 20, 64))
+    monkeypatch.setattr(watch, "_made", lambda bounds: [])
+    body = "held = []\nfor _ in range(400): held.append(bytearray(os.urandom(1 << 20)))\ntime.sleep(60)\n"
+    worker = start(tmp_path, body, backend)
+    worker.process.wait(timeout=60)
+    worker.kill()
+    assert worker.over
+
+
+def test_a_stage_leaves_nothing_for_the_next(inside: Inside) -> None:
+    places = ["/tmp/left", "/dev/shm/left", "/var/tmp/left"]
+    leave = f"say([tried(lambda p=p: open(p, 'w').write('x')) for p in {places!r} + [os.environ['HOME'] + '/left']])"
+    inside(leave)
+    look = f"say([os.path.exists(p) for p in {places!r} + [os.environ['HOME'] + '/left']])"
+    assert inside(look) == [False] * 4
+
+
+def test_official_runs_are_refused_where_nothing_works(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sandbox, "name", lambda: "none")
+    with pytest.raises(MachineError, match="bubblewrap"):
+        sandbox.require()

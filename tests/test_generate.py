@@ -1,0 +1,137 @@
+"""Samples from finished runs of every kind of track, through the real command line and real processes."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from harness.records.record import RunRecord, RunSpec
+from harness.run import arms, judge, kept
+from harness.run.measure import measure_of
+from harness.submission.patch import unpatched
+from harness.tracks import Track, budget_named, track_named
+from tests.conftest import COMMAND, Project
+
+TRACKS = ("llm-tiny", "flow-tiny", "vqvae-tiny", "multimodal-tiny")
+
+
+@pytest.fixture(scope="module")
+def project(make_project: Callable[[str], Project]) -> Project:
+    """A kept run of the core on each tiny track, trained on 8,192 tokens."""
+    made = make_project("generate")
+    for name in TRACKS:
+        train_and_keep(made.root, track_named(name))
+    return made
+
+
+def train_and_keep(root: Path, track: Track) -> None:
+    """What a run leaves behind, without the scoring and the audit that test_end_to_end.py looks at."""
+    budget, measure = budget_named("test"), measure_of(track)
+    prepared = measure.prepare(track, None, lambda line: None)
+    spec = RunSpec(
+        arm="core",
+        patch_sha=None,
+        core_id=arms.track_core_id(root, track),
+        track=track.name,
+        budget=budget.name,
+        tokens=budget.tokens,
+        seed=0,
+        round="calibrate",
+        pair=0,
+        order=0,
+        attempt=1,
+        data_id=prepared.data_id,
+    )
+    with arms.fresh_folder(root / ".blueberry" / "work" / "test") as work:
+        core = unpatched(root, None, work / "core")
+        with arms.built(work, {"core": core}) as built:
+            feed = measure.feed(prepared, track, 0, budget.tokens, 1)
+            trained = judge.train(built["core"], spec, track, feed, None, lambda *told: None)
+            sha = trained.checkpoint.sha256
+            record = RunRecord(evaluation="test", spec=spec, status="completed", checkpoint_sha256=sha)
+            kept.keep(kept.cell_folder(root, track.name, budget.name), built["core"], record, trained.checkpoint.fd)
+            trained.checkpoint.close()
+
+
+def picture(path: str | Path, root: Path) -> np.ndarray:
+    with Image.open(root / path) as image:
+        return np.asarray(image)
+
+
+def test_text_goes_on_from_a_prompt_and_equal_seeds_say_the_same(project: Project) -> None:
+    command = ("generate", "llm-tiny/test/core", "--prompt", "The function returns", "--max-new-tokens", "12")
+    one, again = (project.json(*command)["written"] for _ in range(2))
+    assert one == again and one[0]["prompt"] == "The function returns" and one[0]["text"]
+    assert project.json(*command, "--seed", "1")["written"] != one
+    done = project.call(*command)
+    assert done.stdout == f"The function returns{one[0]['text']}\n"
+
+
+def test_interactive_mode_answers_one_prompt_after_the_other(project: Project) -> None:
+    done = subprocess.run(
+        [str(COMMAND), "generate", "llm-tiny/test/core", "--interactive", "--max-new-tokens", "3"],
+        cwd=project.root,
+        input="A line\nAnother line\n",
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=True,
+    )
+    lines = done.stdout.splitlines()
+    assert any(line.startswith("A line") for line in lines) and any(line.startswith("Another line") for line in lines)
+
+
+def test_a_flow_draws_a_grid_of_classes_and_single_pictures(project: Project) -> None:
+    files = project.json(
+        "generate", "flow-tiny/test/core", "--class-grid", "--samples-per-class", "2", "--num-steps", "2"
+    )["files"]
+    assert len(files) == 1 + 20
+    assert picture(files[0], project.root).shape == (10 * 18 * 4 + 8, 2 * 18 * 4 + 8)
+    assert picture(files[1], project.root).shape == (16, 16)
+    one = project.json(
+        "generate", "flow-tiny/test/core", "--class-label", "3", "--num-samples", "1", "--num-steps", "1"
+    )
+    assert len(one["files"]) == 2
+
+
+def test_a_caption_becomes_a_picture(project: Project) -> None:
+    files = project.json(
+        "generate", "multimodal-tiny/test/core", "--prompt", "a photo of a seven", "--num-samples", "4"
+    )["files"]
+    assert len(files) == 5 and picture(files[1], project.root).shape == (16, 16)
+    done = project.call("generate", "multimodal-tiny/test/core", "--prompt", "a photo of a frog")
+    assert done.returncode == 2 and "seven" in done.stderr and "Traceback" not in done.stderr
+
+
+def test_a_visual_tokenizer_shows_held_out_pictures_beside_what_their_codes_give(project: Project) -> None:
+    files = project.json("generate", "vqvae-tiny/test/core", "--num-samples", "4")["files"]
+    assert len(files) == 1 + 8
+    given = picture(files[1], project.root)
+    assert given.std() > 20 and picture(files[2], project.root).shape == given.shape
+
+
+@pytest.mark.parametrize("track", ["flow-tiny", "multimodal-tiny"])
+def test_quality_is_told_beside_that_of_real_pictures(project: Project, track: str) -> None:
+    found = project.json("quality", f"{track}/test/core", "--samples-per-class", "3", "--num-steps", "2")
+    assert found["images"] == 30 and 0 <= found["accuracy"] < found["real_accuracy"] <= 1
+    assert found["distance"] > 0 and len(found["by_class"]) == 10
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["nothing"], "llm-tiny/test/core"),
+        (["flow-tiny/test/core", "--class-label", "10"], "0 to 9"),
+        (["flow-tiny/test/core", "--prompt", "a frog"], "--class-label"),
+        (["llm-tiny/test/core", "--temperature", "-1"], "--temperature"),
+        (["llm-tiny/test/core", "--data", "files:/nowhere"], "/nowhere"),
+    ],
+)
+def test_what_cannot_be_drawn_is_one_message(project: Project, arguments: list[str], said: str) -> None:
+    done = project.call("generate", *arguments)
+    assert done.returncode == 2 and said in done.stderr and "Traceback" not in done.stderr
