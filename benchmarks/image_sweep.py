@@ -4,9 +4,9 @@
     python benchmarks/image_sweep.py flow-tiny muon_lr=0.01 muon_lr=0.01,ema=0.99
 
 Every argument is one run, of seed 0 and hence of the same images in the same order: fields of the preset that are
-different, joined by commas. Appends a line a run to benchmarks/results/image_sweep.csv; what stands there already is
-not run again. `codebook=ema` takes the codebook of van den Oord et al. 2017, appendix A.1: each code is the moving
-average of the vectors that chose it, in the place of a gradient.
+different, joined by commas. Appends a line a run to benchmarks/results/image_sweep.csv, with a digest of the whole
+recipe, since a preset changes; what stands there already is not run again. `codebook=ema` takes the codebook of van den
+Oord et al. 2017, appendix A.1: each code is the moving average of the vectors that chose it, and has no gradient.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import csv
 import dataclasses
+import hashlib
 import sys
 import time
 from pathlib import Path
@@ -117,14 +118,24 @@ def validation(track: Track, model: Any, asked: Any) -> tuple[float, str]:
     return nats[there].mean().item(), f"image {nats[image].mean():.4f}"
 
 
-def trained(track: Track, wanted: dict[str, str], tokens: int) -> tuple[float, str, float]:
-    recipe = RECIPES[track.module]
-    preset = recipe.PRESETS[track.preset]
-    kind = AverageVQVAE if wanted.pop("codebook", "") == "ema" else getattr(recipe, track.model)
+def recipe_of(track: Track, variant: str) -> tuple[type, Any]:
+    """The model's class and its config."""
+    wanted = {} if variant == "preset" else dict(part.split("=") for part in variant.split(","))
+    module = RECIPES[track.module]
+    preset = module.PRESETS[track.preset]
+    kind = AverageVQVAE if wanted.pop("codebook", "") == "ema" else getattr(module, track.model)
     fields = {name: type(getattr(preset, name))(value) for name, value in wanted.items()}
+    return kind, dataclasses.replace(preset, **fields)
+
+
+def digest(kind: type, config: Any) -> str:
+    return hashlib.sha256(f"{kind.__name__} {sorted(dataclasses.asdict(config).items())}".encode()).hexdigest()[:12]
+
+
+def trained(track: Track, kind: type, config: Any, tokens: int) -> tuple[float, str, float]:
     measure, budget = measure_of(track), budget_named("1M")
     prepared = measure.prepare(track, None, print)
-    model = train.build(kind, dataclasses.replace(preset, **fields), 0, "cpu")
+    model = train.build(kind, config, 0, "cpu")
     started = time.perf_counter()
     train.Trainer(model, tokens).train(Feed(measure.feed(prepared, track, 0, tokens, 1_000)))
     seconds = time.perf_counter() - started
@@ -138,15 +149,15 @@ def main() -> None:
     parser.add_argument("variants", nargs="*", default=["preset"])
     options = parser.parse_intermixed_args()
     track = track_named(options.track)
-    done = {tuple(row[:3]) for row in csv.reader(RESULT.open())} if RESULT.exists() else set()
+    done = {(row[0], row[1], row[3]) for row in csv.reader(RESULT.open())}
     for variant in options.variants:
-        key = (track.name, str(options.tokens), variant)
-        if key in done:
+        kind, config = recipe_of(track, variant)
+        recipe = digest(kind, config)
+        if (track.name, str(options.tokens), recipe) in done:
             continue
-        wanted = {} if variant == "preset" else dict(part.split("=") for part in variant.split(","))
-        loss, also, seconds = trained(track, wanted, options.tokens)
+        loss, also, seconds = trained(track, kind, config, options.tokens)
         with RESULT.open("a", newline="") as file:
-            csv.writer(file).writerow([*key, f"{loss:.5f}", also])
+            csv.writer(file).writerow([track.name, options.tokens, variant, recipe, f"{loss:.5f}", also])
         print(f"{track.name} {options.tokens:>10,} {variant:30} {loss:.5f}  {also}  ({seconds:.0f} s)", flush=True)
 
 

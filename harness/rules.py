@@ -334,7 +334,7 @@ _RULES = (
     Rule(
         "too-good",
         "audit",
-        "a loss outside the plausible band",
+        "a gain worth four times the tokens or the time, or a loss below the entropy of the control source",
         "what looks impossible usually is: a person looks before it counts",
         "explain in the pull request where the gain comes from",
     ),

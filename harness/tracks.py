@@ -21,12 +21,13 @@ class Budget:
     confirm_pairs: int  # pairs on fresh seeds after an acceptance
     audit_cuts: int  # sampled predictions that the audit repeats with another future
     listed: bool = True  # False: for the test suite only
+    patience_s: float = 600.0  # for a worker's set-up, and for each batch that it scores
 
 
 BUDGETS = {
     budget.name: budget
     for budget in (
-        Budget("test", 8_192, max_pairs=4, confirm_pairs=2, audit_cuts=32, listed=False),
+        Budget("test", 8_192, max_pairs=4, confirm_pairs=2, audit_cuts=32, listed=False, patience_s=40.0),
         Budget("smoke", 65_536, max_pairs=10, confirm_pairs=4, audit_cuts=256),
         Budget("1M", 1_000_000, max_pairs=10, confirm_pairs=4, audit_cuts=512),
         Budget("8M", 8_000_000, max_pairs=10, confirm_pairs=4, audit_cuts=1_024),
@@ -54,6 +55,7 @@ class Track:
     slowest_tokens_per_s: float  # training slower than this is stopped as timed out
     log_ratio: bool = False  # True: pairs are compared by ln(base) - ln(sub), for losses that are not in nats
     full: bool = False  # True: sizes of the full tracks (at least 1M scored tokens)
+    embedding_parameters: int = 0  # of the core; a vocabulary is not what the parameter band is about
 
     def scored_tokens(self, budget: Budget) -> int:
         """How many tokens of the held-out split are scored at this budget."""
@@ -131,6 +133,7 @@ TRACKS: dict[str, Track] = {
             source="pydocs",
             tokenizer="train",
             vocab_size=4_096,
+            embedding_parameters=4_096 * 192,
             row_tokens=256,
             slowest_tokens_per_s=500.0,
         ),
@@ -144,6 +147,7 @@ TRACKS: dict[str, Track] = {
             source="hub",
             tokenizer="HuggingFaceTB/SmolLM2-135M",
             vocab_size=49_152,
+            embedding_parameters=49_152 * 512,
             row_tokens=2_048,
             slowest_tokens_per_s=2_000.0,
             full=True,
@@ -158,6 +162,7 @@ TRACKS: dict[str, Track] = {
             source="hub",
             tokenizer="HuggingFaceTB/SmolLM2-135M",
             vocab_size=49_152,
+            embedding_parameters=49_152 * 512,
             row_tokens=2_048,
             slowest_tokens_per_s=2_000.0,
             full=True,
@@ -172,6 +177,7 @@ TRACKS: dict[str, Track] = {
             source="hub",
             tokenizer="HuggingFaceTB/SmolLM2-135M",
             vocab_size=49_152,
+            embedding_parameters=49_152 * 512,
             row_tokens=1_024,
             slowest_tokens_per_s=2_000.0,
             full=True,
@@ -252,6 +258,7 @@ TRACKS: dict[str, Track] = {
             source="digits",
             tokenizer="words",
             text_vocab=32,
+            embedding_parameters=162 * 128,
             templates=(
                 "a photo of a {}",
                 "{}",
@@ -279,6 +286,7 @@ TRACKS: dict[str, Track] = {
             source="cifar10",
             tokenizer="HuggingFaceTB/SmolLM2-135M",
             text_vocab=49_152,
+            embedding_parameters=50_178 * 512,
             templates=("A photo of a {}",),
             visual="vqvae",
             channels=3,

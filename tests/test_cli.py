@@ -50,6 +50,12 @@ def test_a_budget_beyond_the_data_is_refused_before_anything_is_opened(project: 
     assert not list((project.root / ".blueberry").glob("evaluations/*")), "it would stand in the way of a later run"
 
 
+def test_fewer_pairs_than_a_verdict_takes_are_refused_before_anything_is_opened(project: Project) -> None:
+    done = project.call("run", "idea", "--budget", "test", "--pairs", "2")
+    assert done.returncode == 2 and "--pairs 3" in done.stderr and "Traceback" not in done.stderr
+    assert not list((project.root / ".blueberry").glob("evaluations/*"))
+
+
 def test_outside_a_project_the_message_says_where_to_go(tmp_path_factory: pytest.TempPathFactory) -> None:
     done = Project(tmp_path_factory.mktemp("elsewhere")).call("tracks")
     assert done.returncode == 0, "the tracks need no project"

@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
-import signal
-import subprocess
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.conftest import COMMAND, Project
+from tests.conftest import Project
 
 TINY = "        d_ff=512,\n"
 EMBEDDED = "        rotary = self.rotary[first : first + ids.shape[1]]\n"
@@ -77,6 +73,7 @@ def test_a_verdict_is_read_off_the_files_alone(project: Project) -> None:
     assert answer == project.json("run", "gain", "--budget", "test")
 
 
+@pytest.mark.long
 def test_a_comment_changes_nothing_to_the_last_bit_and_is_never_accepted(project: Project) -> None:
     project.submit("comment", ("lm.py", EMBEDDED, "        # one angle for each position\n" + EMBEDDED))
     answer = project.json("run", "comment", "--budget", "test")
@@ -101,6 +98,7 @@ def test_a_model_that_reads_the_next_token_is_refused_by_the_audit(project: Proj
     assert all(file["status"] == "completed" for file in core), "the honest arm is not blamed"
 
 
+@pytest.mark.long
 def test_a_patch_that_diverges_where_the_core_does_not_is_worse(project: Project) -> None:
     project.submit("diverges", ("lm.py", EMBEDDED, "        x = x * 1e30 * 1e30\n" + EMBEDDED))
     answer = project.json("run", "diverges", "--budget", "test")
@@ -120,50 +118,6 @@ def test_a_patch_that_raises_is_named_by_file_and_line_without_a_traceback(proje
     assert len(statuses) <= 3, "the core is trained at most once, if the coin put it first"
 
 
-def test_a_killed_harness_takes_its_workers_along_and_resumes(project: Project) -> None:
-    project.submit("resumed", ("lm.py", EMBEDDED, "        # resumed\n" + EMBEDDED))
-    command = [str(COMMAND), "run", "resumed", "--budget", "test"]
-    with subprocess.Popen(command, cwd=project.root, stderr=subprocess.PIPE, start_new_session=True) as harness:
-        _wait_for_a_run_of(project, "resumed")
-        harness.send_signal(signal.SIGKILL)
-        harness.wait()
-        assert harness.stderr is not None
-    deadline = time.monotonic() + 20  # one that was just starting ends when it finds nobody to talk to
-    while _workers_of(project) and time.monotonic() < deadline:
-        time.sleep(0.05)
-    assert _workers_of(project) == []
-
-    answer = project.json("run", "resumed", "--budget", "test")
-
-    assert answer["verdict"] == "REJECT_NO_GAIN"
-    assert not list((project.root / ".blueberry" / "runs").rglob("*.started"))
-    statuses = [(file["spec"]["attempt"], file["status"]) for file in runs(project, "resumed")]
-    assert statuses.count((1, "killed")) == 1 and statuses.count((2, "completed")) == 1
-    completed = [file["spec"]["arm"] for file in runs(project, "resumed") if file["status"] == "completed"]
-    assert completed.count("core") == completed.count("resumed"), "no run was lost and none was doubled"
-
-
-def _wait_for_a_run_of(project: Project, slug: str) -> None:
-    deadline = time.monotonic() + 120
-    while not list((project.root / ".blueberry" / "runs").glob(f"{slug}-*/*.started")):
-        assert time.monotonic() < deadline, "no run was started"
-        time.sleep(0.05)
-
-
-def _workers_of(project: Project) -> list[int]:
-    """Processes whose command line names the project's folder."""
-    found = []
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdecimal() and int(entry.name) != os.getpid():
-            try:
-                line = (entry / "cmdline").read_bytes().decode("utf-8", "replace")
-            except OSError:
-                continue
-            if str(project.root) in line and "worker.py" in line:
-                found.append(int(entry.name))
-    return found
-
-
 def test_a_claim_on_speed_needs_an_exchange_rate_and_says_how_to_get_it(project: Project) -> None:
     project.submit("faster", ("lm.py", EMBEDDED, "        # faster\n" + EMBEDDED))
     manifest = project.root / "submissions/faster/submission.toml"
@@ -173,24 +127,11 @@ def test_a_claim_on_speed_needs_an_exchange_rate_and_says_how_to_get_it(project:
     assert project.run_files("faster") == [], "nothing is spent before it can be decided"
 
 
-def test_an_interrupted_command_exits_130_and_says_so_to_programs_too(project: Project) -> None:
-    project.submit("stopped", ("lm.py", EMBEDDED, "        # stopped\n" + EMBEDDED))
-    command = [str(COMMAND), "run", "stopped", "--budget", "test", "--json"]
-    with subprocess.Popen(command, cwd=project.root, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as harness:
-        _wait_for_a_run_of(project, "stopped")
-        harness.send_signal(signal.SIGINT)
-        stdout, stderr = harness.communicate(timeout=60)
-    assert harness.returncode == 130
-    answer = json.loads(stdout)
-    assert not answer["ok"] and [fault["rule"] for fault in answer["faults"]] == ["interrupted"]
-    assert b"resume" in stderr and b"Traceback" not in stderr
-
-
 def test_an_evaluation_that_closed_just_before_a_kill_still_enters_the_ledger(project: Project) -> None:
     ledger = project.root / ".blueberry" / "ledger.jsonl"
     whole = ledger.read_text()
     *earlier, last = whole.splitlines(keepends=True)
     slug = json.loads(last)["evaluation"].split("-llm-tiny-")[0]
     ledger.write_text("".join(earlier))  # what is left when the harness dies between closing and this line
-    project.json("run", slug, "--budget", "test")
+    project.call("run", slug, "--budget", "test")
     assert ledger.read_text() == whole

@@ -14,10 +14,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from harness.audit.agreement import agreement
 from harness.records.record import AuditResult
 
 TOLERANCE = 0.01  # nats, for one prediction
-MEAN_TOLERANCE = 5e-4  # nats, for the importance-weighted mean, beyond 4 standard errors
 
 
 @dataclass(frozen=True)
@@ -82,15 +82,4 @@ def compare(
     targets = rows[cuts.rows, cuts.positions + 1]
     audited = normalised(logits)[np.arange(len(targets)), targets]  # (n,)
     difference = scores[cuts.rows, cuts.positions] - audited
-    if not np.isfinite(difference).all():
-        return (AuditResult(id="audit-causality", ok=False, value=1e9, limit=tolerance),)
-    largest = float(np.abs(difference).max())
-    weighted = cuts.weights * difference
-    mean = float(weighted.mean())
-    error = float(weighted.std(ddof=1) / np.sqrt(len(weighted))) if len(weighted) > 1 else 0.0
-    mean_limit = 4.0 * error + MEAN_TOLERANCE
-    return (
-        AuditResult(id="audit-causality", ok=largest <= tolerance, value=largest, limit=tolerance),
-        AuditResult(id="audit-mean", ok=abs(mean) <= mean_limit, value=mean, limit=mean_limit),
-        AuditResult(id="audit-repeats", ok=True, value=float((np.abs(difference) < 1e-6).mean()), limit=0.0),
-    )
+    return agreement("audit-causality", difference, cuts.weights, tolerance)

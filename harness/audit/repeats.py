@@ -12,10 +12,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from harness.audit.agreement import agreement
 from harness.records.record import AuditResult
 
 TOLERANCE = 0.02  # of the mean error, for one image
-MEAN_TOLERANCE = 5e-4  # of the mean error, for the importance-weighted mean, beyond 4 standard errors
 
 
 @dataclass(frozen=True)
@@ -42,15 +42,4 @@ def draw_repeats(
 def compare(errors: NDArray[np.float64], repeats: Repeats, again: NDArray[np.float64]) -> tuple[AuditResult, ...]:
     """Committed `errors` (R,) against those found `again` (n,) at the repeats, in shares of the mean error."""
     difference = (errors[repeats.items] - again) / max(float(errors.mean()), 1e-12)
-    if not np.isfinite(difference).all():
-        return (AuditResult(id="audit-alone", ok=False, value=1e9, limit=TOLERANCE),)
-    largest = float(np.abs(difference).max())
-    weighted = repeats.weights * difference
-    mean = float(weighted.mean())
-    error = float(weighted.std(ddof=1) / np.sqrt(len(weighted))) if len(weighted) > 1 else 0.0
-    mean_limit = 4.0 * error + MEAN_TOLERANCE
-    return (
-        AuditResult(id="audit-alone", ok=largest <= TOLERANCE, value=largest, limit=TOLERANCE),
-        AuditResult(id="audit-mean", ok=abs(mean) <= mean_limit, value=mean, limit=mean_limit),
-        AuditResult(id="audit-repeats", ok=True, value=float((np.abs(difference) < 1e-6).mean()), limit=0.0),
-    )
+    return agreement("audit-alone", difference, repeats.weights, TOLERANCE)

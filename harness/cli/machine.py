@@ -13,7 +13,7 @@ def tracks(as_json: Json = False) -> Said:
     from harness.tracks import BUDGETS, TRACKS
 
     listed = [budget for budget in BUDGETS.values() if budget.listed]
-    lines = [f"{track.name:<10}  {track.summary}; scored in {track.unit}" for track in TRACKS.values()]
+    lines = [f"{track.name:<15}  {track.summary}; scored in {track.unit}" for track in TRACKS.values()]
     lines += ["", "budget     tokens          pairs at most   to confirm"]
     lines += [f"{b.name:<8}   {b.tokens:>13,}   {b.max_pairs:>13}   {b.confirm_pairs:>10}" for b in listed]
     data = {"tracks": [asdict(track) for track in TRACKS.values()], "budgets": [asdict(budget) for budget in listed]}

@@ -1,4 +1,4 @@
-"""Verbs that render what was measured: report, leaderboard."""
+"""Verbs on what was measured: report, leaderboard, invalidate."""
 
 from __future__ import annotations
 
@@ -47,3 +47,28 @@ def leaderboard(
     stale = [str(path) for path in board.check(store, here)]
     text = "\n".join(f"stale: {path}; run `blueberry leaderboard`" for path in stale) or "the board is current"
     return Said(text, {"ok": not stale, "stale": stale}, 1 if stale else 0)
+
+
+@app.command()
+def invalidate(
+    evaluation: Annotated[str, typer.Argument(help="Its id, as in leaderboard/evaluations/.", show_default=False)],
+    rule: Annotated[str, typer.Option("--rule", help="The rule that was broken; CONTRIBUTING.md has them.")],
+    why: Annotated[str, typer.Option("--why", help="One line for everybody.")],
+    local: Annotated[bool, typer.Option("--local", help="An evaluation of your own in .blueberry/.")] = False,
+    as_json: Json = False,
+) -> Said:
+    """For maintainers: a closed evaluation broke a rule. Its row stays, with the reason; it is no record any more."""
+    from harness.errors import UsageError
+    from harness.records import ledger
+    from harness.records.store import Store
+    from harness.rules import RULES
+
+    if rule not in RULES:
+        raise UsageError("--rule", f"there is no rule {rule!r}", f"name one of {', '.join(RULES)}")
+    if not why.strip() or len(why) > 300 or not why.isprintable():
+        raise UsageError("--why", "is not one line of 1 to 300 characters", "say in one line what was found")
+    store = Store(root() / (".blueberry" if local else "leaderboard"))
+    with store.lock():
+        ledger.verify(store)
+        marked = ledger.invalidate(store, evaluation, f"{rule}: {why.strip()}")
+    return Said(f"{marked.id} is invalidated; run `blueberry leaderboard`", {"ok": True, "evaluation": marked.id})

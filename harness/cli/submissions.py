@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
-from harness.cli.surface import Json, Said, Slug, app, root
+from dataclasses import replace
+from typing import Annotated
+
+import typer
+
+from harness.cli.surface import Json, Said, Slug, app, root, say
 
 
 @app.command()
@@ -40,13 +45,23 @@ def pack(slug: Slug, as_json: Json = False) -> Said:
 
 
 @app.command()
-def check(slug: Slug, as_json: Json = False) -> Said:
+def check(
+    slug: Slug,
+    probe: Annotated[bool, typer.Option("--probe", help="Also build, train for seconds and audit its models.")] = False,
+    as_json: Json = False,
+) -> Said:
     """Hold a submission to every rule, in a second, without running any of it."""
     from harness.submission.patch import check as check_folder
     from harness.submission.root import find_folder
 
     here = root()
-    result = check_folder(here, find_folder(here, slug))
+    folder = find_folder(here, slug)
+    result = check_folder(here, folder)
+    if probe and result.ok:
+        from harness.run.probe import probe as probed
+
+        faults = tuple(probed(here, folder, say))
+        result = replace(result, ok=not faults, faults=faults)
     lines = [str(fault) for fault in result.faults] + [f"warning: {warning}" for warning in result.warnings]
     if result.ok:
         lines.append(f"{result.slug}: every rule holds, +{result.added} -{result.removed} lines")

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 CGROUPS = Path("/sys/fs/cgroup")
+PREFIX = "blueberry-"
 LOOK_EVERY_S = 0.5
 _counter = itertools.count()
 
@@ -45,31 +46,52 @@ def cgroup(bounds: Bounds) -> Iterator[tuple[Path, ...]]:
                 folder.rmdir()
 
 
+def ran_out_of_memory(joined: tuple[Path, ...]) -> bool:
+    """Whether the kernel killed something in these cgroups for want of memory."""
+    for procs in joined:
+        for name in ("memory.events", "memory.oom_control"):  # version 2, version 1
+            with contextlib.suppress(OSError):
+                counts = dict(line.split() for line in (procs.parent / name).read_text().splitlines())
+                if int(counts.get("oom_kill", 0)) > 0:
+                    return True
+    return False
+
+
 def _made(bounds: Bounds) -> list[Path]:
-    name = f"blueberry-{os.getpid()}-{next(_counter)}"
-    wanted = {"memory": ("memory.limit_in_bytes", "memory.max"), "pids": ("pids.max", "pids.max")}
-    values = {"memory": bounds.memory_bytes, "pids": bounds.processes}
-    unified = (CGROUPS / "cgroup.controllers").exists()
+    """New groups with their limits; none where even one cannot be made."""
     made: list[Path] = []
     try:
-        if unified:
-            folder = CGROUPS / name
+        for folder, limits in _wanted(bounds):
+            _sweep(folder.parent)
             folder.mkdir()
             made.append(folder)
-            for controller, (_, file) in wanted.items():
-                (folder / file).write_text(str(values[controller]))
-        else:
-            for controller, (file, _) in wanted.items():
-                folder = _own_group(controller) / name
-                folder.mkdir()
-                made.append(folder)
-                (folder / file).write_text(str(values[controller]))
+            for file, limit in limits.items():
+                (folder / file).write_text(str(limit))
     except OSError:
         for folder in made:
             with contextlib.suppress(OSError):
                 folder.rmdir()
         return []
     return made
+
+
+def _wanted(bounds: Bounds) -> list[tuple[Path, dict[str, int]]]:
+    """The groups of this call, as version 2 or version 1 of cgroups has them, and what is written into their files."""
+    name = f"{PREFIX}{os.getpid()}-{next(_counter)}"
+    if (CGROUPS / "cgroup.controllers").exists():
+        return [(CGROUPS / name, {"memory.max": bounds.memory_bytes, "pids.max": bounds.processes})]
+    return [
+        (_own_group("memory") / name, {"memory.limit_in_bytes": bounds.memory_bytes}),
+        (_own_group("pids") / name, {"pids.max": bounds.processes}),
+    ]
+
+
+def _sweep(parent: Path) -> None:
+    """Removes the groups of harnesses that were killed before they could."""
+    for folder in parent.glob(f"{PREFIX}*"):
+        if not Path("/proc", folder.name.removeprefix(PREFIX).split("-")[0]).exists():
+            with contextlib.suppress(OSError):
+                folder.rmdir()
 
 
 def _own_group(controller: str) -> Path:

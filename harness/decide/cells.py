@@ -43,6 +43,7 @@ TOP_ORDER: tuple[Verdict, ...] = (
     "REJECT_NO_GAIN",
 )
 ACCEPTED: tuple[Verdict, ...] = ("ACCEPT_LOSS", "ACCEPT_SPEED")
+PLAUSIBLE = 4.0  # times the tokens, or the time, that a gain may be worth before a person has to look at it
 NOISY = 2.0  # times s0: a submission that scatters more than this is flagged
 
 
@@ -164,7 +165,19 @@ def judge_cell(evaluation: EvaluationRecord, runs: Iterable[RunRecord], metric: 
     if timeless:  # it could hide its slow runs, or draw lucky ones
         reason = f"the bar was crossed, but the submission left {timeless} of {len(pairs)} pairs without a time"
         return replace(cell, verdict="REVIEW_TRADEOFF", reason=reason)
+    tokens = _worth_in_tokens(cell, evaluation)
+    if tokens > PLAUSIBLE:
+        reason = f"too good to be believed before a person has looked: as if from {tokens:.1f} times the tokens or time"
+        return replace(cell, verdict="REVIEW_TRADEOFF", reason=reason)
     return replace(cell, confirm=_confirmation(evaluation, runs, metric))
+
+
+def _worth_in_tokens(cell: Cell, evaluation: EvaluationRecord) -> float:
+    """How many times the tokens (or the time, for speed) the core would need for the gain; 0 where nobody knows."""
+    gain = cell.gain or 0.0
+    if cell.metric == "speed":
+        return exp(gain)
+    return exp(gain / evaluation.kappa) if evaluation.kappa else 0.0
 
 
 def overall_verdict(cells: Iterable[Cell]) -> TopVerdict:

@@ -1,7 +1,10 @@
-"""The ledger: a chain over closed evaluations, so that a row cannot be changed or dropped without a trace.
+"""The ledger: closed evaluations, chained, so that a row cannot be changed or dropped without a trace.
 
-Each line of `ledger.jsonl` holds the sha256 of the line before it, an evaluation's id and the sha256 of its closed
-file; that file holds the digests of its run files. `verify` walks the chain down to the bytes of every run.
+Each line of `ledger.jsonl` holds the sha256 of the lines that it follows, an evaluation's id and the sha256 of its
+file; that file holds the digests of its run files. A line follows all lines that nothing else followed when it was
+written: one, or two where two machines had gone on from the same line and git has put both parts together
+(.gitattributes says that it may). `verify` walks all of it down to the bytes of every run. An evaluation that is
+invalidated gets a second line; its file says why and is otherwise what it was.
 """
 
 from __future__ import annotations
@@ -9,66 +12,114 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from harness.errors import MachineError
+from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
+
+from harness.errors import MachineError, UsageError
 from harness.records.atomic import write_atomically
+from harness.records.record import EvaluationRecord, write_json
 from harness.records.store import Store, sha256
 
 GENESIS = "0" * 64
+FIX = "restore the file from git; closed evaluations are never edited by hand"
 
 
-def _lines(path: Path) -> list[str]:
-    return path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+class Line(BaseModel):
+    """One line of the ledger."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    evaluation: str
+    previous: tuple[str, ...]  # sha256 of the lines that it follows
+    sha256: str  # of the evaluation's file
+
+    @field_validator("previous", mode="before")
+    @classmethod
+    def _several(cls, value: object) -> object:
+        return (value,) if isinstance(value, str) else value  # lines used to follow one other
 
 
 def append(store: Store, evaluation_id: str) -> None:
-    """Adds a closed evaluation to the chain; the caller holds the store's lock. A second time is a no-op."""
-    path = store.folder / "ledger.jsonl"
-    lines = _lines(path)
-    if any(json.loads(line)["evaluation"] == evaluation_id for line in lines):
-        return
-    entry = {
-        "evaluation": evaluation_id,
-        "previous": sha256(lines[-1].encode()) if lines else GENESIS,
-        "sha256": sha256(store.evaluation_path(evaluation_id).read_bytes()),
-    }
-    text = "".join(line + "\n" for line in [*lines, json.dumps(entry, sort_keys=True)])
-    write_atomically(path, text)
+    """Adds a closed evaluation to the ledger; the caller holds the store's lock. A second time is a no-op."""
+    if all(line.evaluation != evaluation_id for line in _read(store)):
+        _add(store, evaluation_id)
+
+
+def invalidate(store: Store, evaluation_id: str, reason: str) -> EvaluationRecord:
+    """Marks a closed evaluation as broken; its row stays, with the reason. The caller holds the store's lock.
+
+    Raises UsageError when there is no such closed evaluation, or when it is invalidated already.
+    """
+    found = {record.id: record for record in store.evaluations()}.get(evaluation_id)
+    if found is None or found.closed is None:
+        raise UsageError(evaluation_id, "there is no closed evaluation of that id", "see leaderboard/evaluations/")
+    if found.invalidated is not None:
+        raise UsageError(evaluation_id, f"is invalidated already: {found.invalidated}", "nothing is left to do")
+    marked = found.model_copy(update={"invalidated": reason})
+    store.put_evaluation(marked)
+    _add(store, evaluation_id)
+    return marked
 
 
 def verify(store: Store) -> None:
-    """Raises MachineError that names the first line, evaluation or run file that is not what the chain says."""
-    previous = GENESIS
-    listed = set()
-    path = store.folder / "ledger.jsonl"
-    fix = "restore the file from git; closed evaluations are never edited by hand"
-    for number, line in enumerate(_lines(path), 1):
-        where = f"{path}:{number}"
-        try:
-            entry = json.loads(line)
-            evaluation_id, digest, chained = entry["evaluation"], entry["sha256"], entry["previous"]
-        except (ValueError, KeyError, TypeError) as error:
-            raise MachineError(where, "is not a ledger line", fix) from error
-        if chained != previous:
-            raise MachineError(where, "does not follow from the line before it", fix)
-        _verify_evaluation(store, evaluation_id, digest, where, fix)
-        listed.add(evaluation_id)
-        previous = sha256(line.encode())
+    """Raises MachineError that names the first line, evaluation or run file that is not what the ledger says."""
+    path = _path(store)
+    known = {GENESIS}
+    said: dict[str, list[str]] = {}
+    for number, (text, line) in enumerate(zip(_texts(store), _read(store), strict=True), 1):
+        if not known.issuperset(line.previous):
+            raise MachineError(f"{path}:{number}", "does not follow from a line before it", FIX)
+        known.add(sha256(text.encode()))
+        said.setdefault(line.evaluation, []).append(line.sha256)
+    for evaluation_id, digests in said.items():
+        _verify_evaluation(store, evaluation_id, digests)
     for evaluation in store.evaluations():
-        if evaluation.closed is not None and evaluation.id not in listed:
+        if evaluation.closed is not None and evaluation.id not in said:
             where = str(store.evaluation_path(evaluation.id))
-            raise MachineError(where, "is closed, but the ledger does not list it", fix)
+            raise MachineError(where, "is closed, but the ledger does not list it", FIX)
 
 
-def _verify_evaluation(store: Store, evaluation_id: str, digest: str, where: str, fix: str) -> None:
+def _path(store: Store) -> Path:
+    return store.folder / "ledger.jsonl"
+
+
+def _texts(store: Store) -> list[str]:
+    path = _path(store)
+    return path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+
+
+def _read(store: Store) -> list[Line]:
+    lines = []
+    for number, text in enumerate(_texts(store), 1):
+        try:
+            lines.append(Line.model_validate_json(text))
+        except ValidationError as error:
+            raise MachineError(f"{_path(store)}:{number}", "is not a ledger line", FIX) from error
+    return lines
+
+
+def _add(store: Store, evaluation_id: str) -> None:
+    """A line for an evaluation as its file is now, after every line that nothing follows yet."""
+    texts = _texts(store)
+    followed = {digest for line in _read(store) for digest in line.previous}
+    heads = [digest for digest in (sha256(text.encode()) for text in texts) if digest not in followed]
+    content = store.evaluation_path(evaluation_id).read_bytes()
+    line = Line(evaluation=evaluation_id, previous=tuple(heads or [GENESIS]), sha256=sha256(content))
+    written = json.dumps(line.model_dump(mode="json"), sort_keys=True)
+    write_atomically(_path(store), "".join(text + "\n" for text in [*texts, written]))
+
+
+def _verify_evaluation(store: Store, evaluation_id: str, digests: list[str]) -> None:
     path = store.evaluation_path(evaluation_id)
     if not path.exists():
-        raise MachineError(where, f"evaluation {evaluation_id} is missing", fix)
-    if sha256(path.read_bytes()) != digest:
-        raise MachineError(str(path), "was changed after it was closed", fix)
+        raise MachineError(str(path), f"evaluation {evaluation_id} is missing", FIX)
     record = store.evaluation(evaluation_id)
+    valid = sha256(write_json(record.model_copy(update={"invalidated": None})).encode())
+    states = [valid, sha256(path.read_bytes())] if record.invalidated is not None else [sha256(path.read_bytes())]
+    if list(dict.fromkeys(digests)) != states:
+        raise MachineError(str(path), "was changed after it was closed", FIX)
     found = store.run_digests(evaluation_id)
     for name in sorted(set(record.runs) | set(found)):
         if record.runs.get(name) != found.get(name):
             folder = store.folder / "runs" / evaluation_id
             state = "is missing" if name not in found else "is not what the evaluation closed with"
-            raise MachineError(str(folder / name), state, fix)
+            raise MachineError(str(folder / name), state, FIX)

@@ -5,10 +5,11 @@ from __future__ import annotations
 import contextlib
 import shutil
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from harness.records.atomic import disk_trouble
-from harness.run.stage import Arm
+from harness.run.stage import PATIENCE_S, Arm
 from harness.submission.patch import PatchedCore, core_digest
 from harness.tracks import Track
 
@@ -29,12 +30,12 @@ def fresh_folder(folder: Path) -> Iterator[Path]:
 
 
 @contextlib.contextmanager
-def built(work: Path, cores: Mapping[str, PatchedCore]) -> Iterator[dict[str, Arm]]:
+def built(work: Path, cores: Mapping[str, PatchedCore], patience_s: float = PATIENCE_S) -> Iterator[dict[str, Arm]]:
     """Arms by name."""
     with fresh_folder(work / "arms") as folder:
         with disk_trouble(folder):
             arms = {name: build(folder / name, name, core.folder, core.patch_sha) for name, core in cores.items()}
-        yield arms
+        yield {name: replace(arm, patience_s=patience_s) for name, arm in arms.items()}
 
 
 def build(folder: Path, name: str, core: Path, patch_sha: str | None) -> Arm:

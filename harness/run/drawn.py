@@ -14,7 +14,6 @@ from harness.run.kept import KeptRun
 from harness.tracks import Track
 
 LARGEST_ANSWER = 1 << 28  # bytes; bounds this process's memory
-ANSWER_LIMIT_S = 600.0  # for one answer
 
 
 class Drawer:
@@ -27,7 +26,7 @@ class Drawer:
         """The answers to one request (run/drawing.py tells which there are), as they come."""
         self._channel.send({"kind": "rows", **header}, raw)
         while True:
-            self._channel.deadline = time.monotonic() + ANSWER_LIMIT_S
+            self._channel.deadline = time.monotonic() + self._channel.patience_s
             answer = stage.answer(self._channel, "drawn", "end")
             if answer["kind"] == "end":
                 return

@@ -16,7 +16,7 @@ from typing import Literal
 from harness.decide import cells
 from harness.decide.bank import Banks
 from harness.decide.debts import Debts, debts
-from harness.decide.decision import exchange_rate
+from harness.decide.decision import exchange_rate, first_look
 from harness.decide.explain import explain
 from harness.decide.failures import FAILED
 from harness.errors import MachineError, UsageError
@@ -170,6 +170,13 @@ def _open(contest: Contest) -> EvaluationRecord:
     measure_of(contest.track).check_budget(contest.data, contest.track, contest.budget.tokens, contest.epochs)
     known = known_evaluations(contest.root, contest.track, contest.official)
     banks = banks_here(known, contest.track, contest.budget, contest.core_id, contest.data.data_id)
+    first = first_look(min(banks.loss.d0, banks.time.d0) if "speed" in contest.metrics else banks.loss.d0)
+    if contest.max_pairs < first:
+        where, fix = (
+            f"--pairs {contest.max_pairs}",
+            f"use --pairs {first} or more, or fill it with `blueberry baseline`",
+        )
+        raise UsageError(where, f"without a filled noise bank the first look is after {first} pairs", fix)
     if contest.systems_only and banks.early_rms is None:
         fix = "`blueberry baseline` measures it; or leave the label out"
         raise UsageError("--systems-only", "how far the core's early losses lie apart was not measured", fix)
@@ -276,7 +283,8 @@ def _settled(arm: str, past: Sequence[RunRecord]) -> bool:
     statuses = [record.status for record in past]
     if "completed" in statuses or ("refused" in statuses and arm != "core"):
         return True
-    machine = sum(status in ("killed", "infrastructure") for status in statuses)
+    # a run that its harness left behind has no host, and is no fault of the machine: people interrupt long runs
+    machine = sum(record.status in ("killed", "infrastructure") and record.host is not None for record in past)
     exhausted = sum(status in FAILED for status in statuses) >= ATTEMPTS
     if machine >= MACHINE_FAULTS or (arm == "core" and (exhausted or "refused" in statuses)):
         error = past[-1].error or past[-1].status

@@ -75,7 +75,7 @@ def train(arm: stage.Arm, spec: RunSpec, track: Track, feed: Feed, micro_batch: 
         with stage.started(arm, job, fd, threads) as channel:
             ready = stage.answer(channel, "ready")
             start = time.monotonic()
-            channel.deadline = start + GRACE_S + spec.tokens / track.slowest_tokens_per_s
+            channel.deadline = start + min(GRACE_S, arm.patience_s) + spec.tokens / track.slowest_tokens_per_s
             curve = _serve(channel, feed, start, tick)
             done = stage.answer(channel, "done")
             checkpoint.freeze(fd)  # before the clock stops, so that nothing can be added on time that is not counted

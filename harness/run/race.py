@@ -17,6 +17,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from harness.audit import band
 from harness.records.atomic import disk_trouble
 from harness.records.record import AuditResult, Metrics, RunRecord, RunSpec, Status
 from harness.records.store import Store
@@ -83,10 +84,10 @@ class Bench:
     ) -> Iterator[Bench]:
         """The bench of an open evaluation: arms built, runs that were cut off recorded, the machine warmed up."""
         work = order.root / ".blueberry" / "work" / evaluation
-        with arms.built(work, cores) as built:
+        with arms.built(work, cores, order.budget.patience_s) as built:
             for record in order.store.bury_orphans(evaluation, sandbox.name()):
                 reporter.note(f"{record.spec.stem} had been started and was cut off; it runs again")
-            for arm in built.values():
+            for arm in built.values() if order.budget.listed else ():  # nobody compares times of the test suite's
                 judge.rehearse(arm, order.track)
             yield cls(
                 store=order.store,
@@ -134,6 +135,7 @@ def race(bench: Bench, specs: Sequence[RunSpec]) -> list[RunRecord]:
             runs.append(run)
             if not run.alive:
                 break
+        _hold_to_band(bench, runs)
         _side_by_side(runs, lambda run, threads: _score(bench, run, threads))
         reference = {run.spec.arm + str(run.spec.init_key): run.scored for run in runs if run.scored}
         _side_by_side(runs, lambda run, threads: _audit(bench, run, reference, threads))
@@ -160,6 +162,27 @@ def _train(bench: Bench, spec: RunSpec) -> _Run:
     return run
 
 
+def _hold_to_band(bench: Bench, runs: Sequence[_Run]) -> None:
+    """Compares the size of a submission with that of the core in its pair, or in an earlier one."""
+    trained = {run.spec.arm: run.trained.checkpoint.parameters for run in runs if run.trained}
+    core = trained.get("core") or _known_core_size(bench)
+    for run in runs:
+        if run.alive and run.spec.arm != "core" and core is not None:
+            size = band.size(trained[run.spec.arm], core, bench.track.embedding_parameters)
+            run.audits = (size,)
+            try:
+                _refuse_broken(run)
+            except StageError as failure:
+                run.failure = failure
+
+
+def _known_core_size(bench: Bench) -> int | None:
+    """Parameters of the core in a completed run of this evaluation."""
+    runs = bench.store.runs(bench.evaluation)
+    known = (run.model.parameters for run in runs if run.spec.arm == "core" and run.status == "completed" and run.model)
+    return next(known, None)
+
+
 def _side_by_side(runs: Sequence[_Run], stage: Callable[[_Run, int], None]) -> None:
     """One stage for all runs that are still alive, at the same time, the processors shared between them."""
     alive = [run for run in runs if run.alive]
@@ -180,7 +203,7 @@ def _score(bench: Bench, run: _Run, threads: int) -> None:
     bench.reporter.stage(run.spec, "score")
     arm, fd, held_out = bench.arms[run.spec.arm], run.trained.checkpoint.fd, bench.held_out(run.spec)
     run.scored = measure_of(bench.track).score(arm, bench.track, fd, held_out, threads)
-    run.audits = run.scored.checks
+    run.audits += run.scored.checks
     _refuse_broken(run)
 
 

@@ -47,6 +47,8 @@ class Worker:
     process: subprocess.Popen[bytes]
     processes: Callable[[], list[int]]
     closing: contextlib.ExitStack
+    backend: Backend
+    joined: tuple[Path, ...] = ()  # its cgroups
     over: bool = False  # killed for what it used
     _tail: deque[bytes] = field(default_factory=lambda: deque(maxlen=TAIL_BYTES // 1024))
 
@@ -65,7 +67,7 @@ class Worker:
 
     def kill(self) -> int:
         """Ends the worker and everything it started, and waits until all of it is gone; returns its exit status."""
-        mine = self.processes() if self.process.poll() is None else []
+        mine = self.processes()
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self.process.pid, signal.SIGKILL)
         status = self.process.wait()
@@ -77,6 +79,7 @@ class Worker:
         self._reader.join(timeout=5)
         if self.process.stdout is not None:
             self.process.stdout.close()
+        self.over = self.over or watch.ran_out_of_memory(self.joined)
         self.closing.close()
         return status
 
@@ -118,7 +121,7 @@ def launch(
             start_new_session=True,
         )
         members = watch.descendants if chosen == "bubblewrap" else watch.of_group
-        worker = Worker(process, functools.partial(members, process.pid), closing.pop_all())
+        worker = Worker(process, functools.partial(members, process.pid), closing.pop_all(), chosen, joined)
     if chosen != "none" and not joined:
         worker.closing.callback(watch.Watchdog(worker.processes, bounds, worker.exceeded).stop)
     return worker

@@ -18,8 +18,7 @@ from harness.records.record import Status
 from harness.run import checkpoint, sandbox, wire
 from harness.tracks import Track
 
-SETUP_LIMIT_S = 600.0
-SCORE_LIMIT_S = 600.0  # for one batch
+PATIENCE_S = 600.0
 
 
 class StageError(Exception):
@@ -38,6 +37,7 @@ class Arm:
     name: str
     folder: Path
     patch_sha: str | None
+    patience_s: float = PATIENCE_S  # for its set-up, and for each batch that it scores
 
 
 @contextlib.contextmanager
@@ -51,7 +51,8 @@ def started(arm: Arm, job: dict[str, Any], checkpoint_fd: int, threads: int) -> 
         os.close(worker_read)
         os.close(worker_write)
     channel = wire.Channel(read_fd, write_fd)
-    channel.deadline = time.monotonic() + SETUP_LIMIT_S
+    channel.patience_s = arm.patience_s
+    channel.deadline = time.monotonic() + arm.patience_s
     try:
         channel.send({**job, "threads": threads})
         yield channel
@@ -59,6 +60,8 @@ def started(arm: Arm, job: dict[str, Any], checkpoint_fd: int, threads: int) -> 
         raise StageError("timed_out", f"{job['stage']}: no answer within the time limit") from error
     except wire.ClosedError as error:
         status = worker.kill()
+        if status == -9 and not worker.over and worker.backend != "none":
+            raise StageError("killed", f"{job['stage']}: the worker was killed, and not for what it used") from error
         raise StageError("crashed", f"{job['stage']}: {_last_words(status, worker.printed)}") from error
     except wire.WireError as error:
         raise StageError("crashed", f"{job['stage']}: the worker sent {error}") from error
@@ -80,14 +83,15 @@ def on_checkpoint(name: str, arm: Arm, track: Track, fd: int, threads: int, **jo
 
 
 def text(value: object, limit: int) -> str:
-    """What a worker says, in a form that can be written down: bounded, and without half characters."""
-    return str(value)[:limit].encode("utf-8", "replace").decode()
+    """What a worker says, in a form that can be shown: bounded, one line, no half characters, nothing invisible."""
+    whole = str(value)[:limit].encode("utf-8", "replace").decode()
+    return "".join(character if character.isprintable() else " " for character in whole)
 
 
 def _last_words(status: int, printed: str) -> str:
     lines = [line for line in printed.splitlines() if line.strip()]
     reason = "was killed by the system, most likely for want of memory" if status == -9 else f"exited with {status}"
-    return f"the worker {reason}" + (f": {lines[-1][:500]}" if lines and status != -9 else "")
+    return f"the worker {reason}" + (f": {text(lines[-1], 500)}" if lines and status != -9 else "")
 
 
 def answer(channel: wire.Channel, *kinds: str) -> dict[str, Any]:
@@ -109,7 +113,7 @@ def batches(count: int, rows: int) -> Iterator[slice]:
 
 def exchange(channel: wire.Channel, header: dict[str, Any], payload: bytes, kind: str, size: int) -> bytes:
     """Sends one batch and waits for its answer, which must be `size` bytes long."""
-    channel.deadline = time.monotonic() + SCORE_LIMIT_S
+    channel.deadline = time.monotonic() + channel.patience_s
     channel.send({"kind": "rows", **header}, payload)
     return channel.payload(answer(channel, kind), size)
 

@@ -40,6 +40,7 @@ class Channel:
         self._read_fd = read_fd
         self._write_fd = write_fd
         self.deadline: float | None = None
+        self.patience_s = 0.0  # for an answer; what the judge's side makes its deadlines of
         os.set_blocking(write_fd, False)
 
     def close(self) -> None:

@@ -320,3 +320,20 @@ def test_a_speed_claim_that_hides_a_time_in_the_confirm_round_is_not_confirmed(
     hidden = [*second_attempts(fresh, 2), retried(run_file, 2, "crashed", round="confirm")]
     assert judge_cell(evaluation_file(), (*decide, *fresh), "speed").confirm.confirmed is True
     assert judge_cell(evaluation_file(), (*decide, *hidden), "speed").confirm.confirmed is False
+
+
+def test_a_gain_that_would_take_four_times_the_tokens_waits_for_a_person(
+    evaluation_file: Make, run_files: Make
+) -> None:
+    plausible = judge_cell(evaluation_file(kappa=0.43), run_files([0.43 * math.log(3.9)] * 4), "loss")
+    assert plausible.verdict == "ACCEPT_LOSS"
+    cell = judge_cell(evaluation_file(kappa=0.43), run_files([0.43 * math.log(4.1)] * 4), "loss")
+    assert cell.verdict == "REVIEW_TRADEOFF" and "4.1 times the tokens" in cell.reason
+    unknown = judge_cell(evaluation_file(kappa=None), run_files([0.43 * math.log(4.1)] * 4), "loss")
+    assert unknown.verdict == "ACCEPT_LOSS", "without an exchange rate nobody can say"
+
+
+def test_a_run_in_a_quarter_of_the_time_waits_for_a_person_too(evaluation_file: Make, run_files: Make) -> None:
+    quick = evaluation_file(metrics=("speed",))
+    assert judge_cell(quick, run_files([0.0] * 4, [-math.log(4.1)] * 4), "speed").verdict == "REVIEW_TRADEOFF"
+    assert judge_cell(quick, run_files([0.0] * 4, [-math.log(3.9)] * 4), "speed").verdict == "ACCEPT_SPEED"

@@ -1,8 +1,11 @@
+import json
+import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
 
-from harness.errors import MachineError
+from harness.errors import MachineError, UsageError
 from harness.records import ledger
 from harness.records.record import EvaluationRecord, RunRecord, RunSpec
 from harness.records.store import Store
@@ -98,3 +101,71 @@ def test_a_closed_evaluation_that_the_ledger_does_not_list_is_told(store: Store)
     path.write_text("".join(path.read_text().splitlines(keepends=True)[:2]))
     with pytest.raises(MachineError, match=r"third\.json: is closed, but"):
         ledger.verify(store)
+
+
+def test_an_invalidated_evaluation_keeps_its_place_and_says_why(store: Store) -> None:
+    ledger.invalidate(store, "second", "audit-causality: found later")
+    ledger.verify(store)
+    assert store.evaluation("second").invalidated == "audit-causality: found later"
+    assert len((store.folder / "ledger.jsonl").read_text().splitlines()) == 4
+    with pytest.raises(UsageError, match="already"):
+        ledger.invalidate(store, "second", "again")
+    with pytest.raises(UsageError, match="no closed evaluation"):
+        ledger.invalidate(store, "fourth", "unknown")
+
+
+def test_an_invalidation_by_hand_or_one_that_is_taken_back_is_found(store: Store) -> None:
+    path = store.evaluation_path("second")
+    before = path.read_text()
+    path.write_text(before.replace('"invalidated": null', '"invalidated": "I did not like it"'))
+    with pytest.raises(MachineError, match=r"second\.json: was changed after"):
+        ledger.verify(store)
+    path.write_text(before)
+    ledger.invalidate(store, "second", "a rule was broken")
+    path.write_text(before)
+    with pytest.raises(MachineError, match=r"second\.json: was changed after"):
+        ledger.verify(store)
+
+
+def test_nothing_else_can_be_changed_under_cover_of_an_invalidation(store: Store) -> None:
+    path = store.evaluation_path("second")
+    ledger.invalidate(store, "second", "a rule was broken")
+    path.write_text(path.read_text().replace('"max_pairs": 4', '"max_pairs": 5'))
+    with pytest.raises(MachineError, match=r"second\.json: was changed after"):
+        ledger.verify(store)
+
+
+def git(folder: Path, *arguments: str) -> str:
+    command = ["git", "-c", "user.name=a", "-c", "user.email=a@b", *arguments]
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=True).stdout
+
+
+def test_evaluations_of_two_machines_merge_through_git_without_conflict(tmp_path: Path) -> None:
+    first = tmp_path / "first"
+    first.mkdir()
+    git(first, "init", "-q", "-b", "main")
+    shutil.copy(Path(__file__).parent.parent.parent / ".gitattributes", first)
+    grow(first, "common")
+    git(tmp_path, "clone", "-q", "first", "second")
+    grow(first, "here")
+    grow(first, "here-too")
+    grow(tmp_path / "second", "there")
+    git(tmp_path / "second", "pull", "-q", "--no-rebase", "--no-edit", "origin", "main")
+
+    merged = Store(tmp_path / "second" / "leaderboard")
+    ledger.verify(merged)
+    grow(tmp_path / "second", "after")
+    ledger.verify(merged)
+    lines = [json.loads(line) for line in (merged.folder / "ledger.jsonl").read_text().splitlines()]
+    assert lines[0]["evaluation"] == "common" and len(lines) == 5
+    assert len(lines[-1]["previous"]) == 2, "it follows both"
+    assert [len(line["previous"]) for line in lines[:-1]] == [1, 1, 1, 1]
+
+
+def grow(clone: Path, name: str) -> None:
+    """Another closed evaluation, committed."""
+    store = Store(clone / "leaderboard")
+    closed_evaluation(store, name)
+    ledger.append(store, name)
+    git(clone, "add", "-A")
+    git(clone, "commit", "-q", "-m", name)

@@ -9,10 +9,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from harness.confine import watch
 from harness.data.prepare import PreparedData
 from harness.data.stream import TokenStream
 from harness.records.record import RunSpec
-from harness.run import arms, host, judge, nll, stage
+from harness.run import arms, host, judge, nll, sandbox, stage
 from harness.run.stage import Arm, StageError
 from harness.tracks import track_named
 
@@ -57,7 +58,7 @@ def prepared(tmp_path: Path) -> PreparedData:
     return PreparedData(folder=folder, overlap={}, repeated=0, dropped=0, **facts, **counts)
 
 
-def train(tmp_path: Path, prepared: PreparedData, body: str) -> judge.Trained:
+def train(tmp_path: Path, prepared: PreparedData, body: str, patience_s: float = stage.PATIENCE_S) -> judge.Trained:
     folder = tmp_path / "arm"
     folder.mkdir()
     shutil.copy(arms.HERE / "wire.py", folder)
@@ -77,12 +78,12 @@ def train(tmp_path: Path, prepared: PreparedData, body: str) -> judge.Trained:
         data_id="d",
     )
     feed = nll.feed(prepared, TRACK, 1, spec.tokens, epochs=1)
-    return judge.train(Arm("idea", folder, "p"), spec, TRACK, feed, None, lambda *_: None)
+    return judge.train(Arm("idea", folder, "p", patience_s), spec, TRACK, feed, None, lambda *_: None)
 
 
-def failure(tmp_path: Path, prepared: PreparedData, body: str) -> StageError:
+def failure(tmp_path: Path, prepared: PreparedData, body: str, patience_s: float = stage.PATIENCE_S) -> StageError:
     with pytest.raises(StageError) as caught:
-        train(tmp_path, prepared, body)
+        train(tmp_path, prepared, body, patience_s)
     return caught.value
 
 
@@ -131,7 +132,6 @@ def test_half_a_character_in_an_error_can_still_be_written_down(tmp_path: Path, 
 MISBEHAVIOUR = [
     ("sys.exit(3)", "exited with 3"),
     ("print('last words'); sys.exit(1)", "last words"),
-    ("os.kill(os.getpid(), 9)", "want of memory"),
     ("ready(); done()", "'done' where take was due"),
     ("ready(); take(rows=0)", "rows = 0"),
     ("ready(); take(rows=1 << 30)", "rows ="),
@@ -159,11 +159,24 @@ def test_misbehaviour_is_a_crash_of_the_run_with_one_line(
     assert said in error.error and "\n" not in error.error
 
 
-def test_a_worker_that_never_gets_ready_is_timed_out(
+@pytest.mark.skipif(sandbox.name() == "none", reason="without a sandbox nobody can say who killed it")
+def test_a_worker_that_was_killed_for_nothing_that_it_used_is_run_again_and_not_blamed(
+    tmp_path: Path, prepared: PreparedData
+) -> None:
+    assert failure(tmp_path, prepared, "os.kill(os.getpid(), 9)").status == "killed"
+
+
+@pytest.mark.skipif(sandbox.name() == "none", reason="without a sandbox nothing bounds its memory")
+def test_a_worker_that_takes_too_much_memory_is_blamed(
     tmp_path: Path, prepared: PreparedData, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(stage, "SETUP_LIMIT_S", 0.5)
-    assert failure(tmp_path, prepared, "time.sleep(60)").status == "timed_out"
+    monkeypatch.setattr(watch, "default_bounds", lambda: watch.Bounds(256 << 20, 64))
+    error = failure(tmp_path, prepared, "held = []\nwhile True: held.append(bytearray(os.urandom(1 << 22)))")
+    assert error.status == "crashed" and "memory" in error.error
+
+
+def test_a_worker_that_never_gets_ready_is_timed_out(tmp_path: Path, prepared: PreparedData) -> None:
+    assert failure(tmp_path, prepared, "time.sleep(60)", patience_s=0.5).status == "timed_out"
 
 
 def test_a_worker_that_prints_without_end_does_not_fill_the_judge(tmp_path: Path, prepared: PreparedData) -> None:

@@ -1,0 +1,312 @@
+"""What somebody who wants a record without a gain might do to a run, and what must come of it.
+
+Each case is a patch to the language model of the core: where the code goes, the code, and the outcome. What can be
+refused without running anything is in tests/submission.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+Outcome = Literal[
+    "audit-causality",  # refused, by these rules
+    "audit-score",
+    "band",
+    "crashed",
+    "timed-out",
+    "unstable",  # worse: it diverged where the core did not
+    "no gain",  # it ran, and got nothing by it
+    "nothing",  # it ran as if the attack was not there, to the last bit
+]
+
+IMPORT = ("lm.py", "from torch import Tensor, nn\n", "from torch import Tensor, nn\n{}\n")
+HIDDEN = (
+    "lm.py",
+    "        return self.final_norm(x)\n",
+    "{}\n        return self.final_norm(x)\n",
+)
+LOGITS = (
+    "lm.py",
+    "        return F.linear(self.hidden(ids, caches), self.token_embedding.weight)\n",
+    "        logits = F.linear(self.hidden(ids, caches), self.token_embedding.weight)\n{}\n        return logits\n",
+)
+TRAIN = (
+    "train.py",
+    "        self.model.train()\n        while (batch",
+    "        self.model.train()\n{}\n        while (batch",
+)
+TRAINED = (
+    "train.py",
+    "            stream.report(self.steps * self.batch_tokens, loss)\n",
+    "            stream.report(self.steps * self.batch_tokens, loss)\n{}\n",
+)
+STATE = (
+    "train.py",
+    "        return self.average or self.model.state_dict()\n",
+    "{}\n        return self.average or self.model.state_dict()\n",
+)
+EMBEDDED = (
+    "lm.py",
+    "        rotary = self.rotary[first : first + ids.shape[1]]\n",
+    "{}\n        rotary = self.rotary[first : first + ids.shape[1]]\n",
+)
+
+
+@dataclass(frozen=True)
+class Case:
+    """One attack."""
+
+    name: str
+    place: tuple[str, str, str]  # file, what stands there, what is to stand there with {} for the code
+    code: str
+    outcome: Outcome
+    quick: bool = False  # also in `make test`
+
+    @property
+    def edit(self) -> tuple[str, str, str]:
+        file, old, new = self.place
+        column = " " * (len(old) - len(old.lstrip(" ")))
+        return file, old, new.replace("{}", "\n".join(column + line for line in self.code.strip("\n").splitlines()))
+
+
+CASES = [
+    # what a worker could reach
+    Case(
+        "token-in-environment",
+        IMPORT,
+        "import os\nassert not any('TOKEN' in name for name in os.environ), 'found it'",
+        "nothing",
+    ),
+    Case(
+        "token-in-proc",
+        IMPORT,
+        """
+import os
+for process in filter(str.isdecimal, os.listdir("/proc")) if os.access("/proc", os.R_OK) else ():
+    try:
+        found = open(f"/proc/{process}/environ").read()
+    except OSError:
+        continue
+    assert "TOKEN" not in found, "found it"
+""",
+        "nothing",
+    ),
+    Case("calls-out", IMPORT, "import socket\nsocket.create_connection(('192.0.2.1', 80), 2)", "crashed", quick=True),
+    Case("asks-a-name-server", IMPORT, "import socket\nsocket.getaddrinfo('example.org', 80)", "crashed"),
+    Case(
+        "datagram",
+        IMPORT,
+        "import socket\nsocket.socket(socket.AF_INET, socket.SOCK_DGRAM).sendto(b'x', ('192.0.2.1', 53))",
+        "crashed",
+    ),
+    Case("metadata", IMPORT, "import socket\nsocket.create_connection(('169.254.169.254', 80), 2)", "crashed"),
+    Case(
+        "looks-for-held-out-text",
+        IMPORT,
+        """
+import glob
+for place in ("{cache}", "{root}/.blueberry", "{root}/leaderboard"):
+    assert not glob.glob(place + "/**/*", recursive=True), "found it"
+""",
+        "nothing",
+    ),
+    Case("reads-the-docstrings", IMPORT, "import scipy.stats, sklearn.datasets", "crashed"),
+    Case("writes-the-board", IMPORT, "open('{root}/leaderboard/LEADERBOARD.md', 'a').write('1')", "crashed"),
+    Case("writes-the-harness", IMPORT, "open('{harness}/decide/stats.py', 'a').write('#')", "crashed"),
+    Case("writes-the-system", IMPORT, "open('/usr/lib/python3/blueberry.py', 'w')", "crashed"),
+    Case("changes-its-own-code", IMPORT, "open(__file__, 'a').write('#')", "crashed"),
+    Case("raises-its-priority", IMPORT, "import os\nos.nice(-10)", "crashed"),
+    # what it could do to the run
+    Case(
+        "talks-without-end",
+        TRAIN,
+        "for _ in range(20_000):\n    print('::error::\\x1b[31m' + 'x' * 60)",
+        "nothing",
+    ),
+    Case("sleeps-in-set-up", IMPORT, "import time\ntime.sleep(10_000)", "timed-out"),
+    Case("sleeps-in-training", TRAIN, "import time\ntime.sleep(10_000)", "timed-out"),
+    Case(
+        "sleeps-in-scoring",
+        LOGITS,
+        "if not torch.is_grad_enabled() and len(ids) == 8:\n    __import__('time').sleep(10_000)",
+        "timed-out",
+    ),
+    Case(
+        "leaves-a-daemon",
+        TRAIN,
+        """
+import os, time
+if os.fork() == 0:
+    try:
+        os.setsid()
+    except OSError:
+        pass
+    if os.fork() == 0:
+        while True:
+            pass
+    os._exit(0)
+""",
+        "nothing",
+    ),
+    Case(
+        "stops-the-clocks",
+        IMPORT,
+        "import time\ntime.time = time.monotonic = time.perf_counter = lambda: 0.0",
+        "nothing",
+    ),
+    Case("stops-early", TRAINED, "break", "no gain"),
+    Case(
+        "asks-for-more",
+        TRAINED,
+        "if self.steps * self.batch_tokens >= self.budget_tokens:\n    stream.take(1, 1)",
+        "crashed",
+    ),
+    Case("counts-backwards", TRAIN, "stream.ask(rows=-5, tokens=256)", "crashed"),
+    Case("asks-for-everything-at-once", TRAIN, "stream.ask(rows=1 << 40, tokens=256)", "crashed"),
+    Case("breaks-the-wire", TRAIN, "import os, sys\nos.write(int(sys.argv[2]), b'\\xff' * 64)", "crashed"),
+    Case("leaves-in-the-middle", TRAIN, "import os\nos._exit(0)", "crashed"),
+    Case("kills-everybody", TRAIN, "import os\nos.kill(-1, 9)", "crashed"),
+    Case("raises-in-colour", TRAIN, "raise ValueError('\\x1b[31m::error::' + 'x' * 100_000)", "crashed"),
+    Case("forges-its-curve", TRAIN, "stream._points = [[1, 'low', 2]]", "crashed"),
+    Case("weights-that-are-not-numbers", STATE, "self.model.final_norm.weight.data.fill_(float('nan'))", "unstable"),
+    Case("weights-that-are-no-tensors", STATE, "return {'token_embedding.weight': [1.0]}", "crashed"),
+    Case("weights-of-another-model", STATE, "return {'other': torch.zeros(3)}", "crashed"),
+    Case("eats-descriptors", TRAIN, "held = [open('/dev/null') for _ in range(100_000)]", "crashed"),
+    Case("seeds-everything", IMPORT, "torch.manual_seed(0)", "nothing"),
+    Case("more-threads", IMPORT, "import os\nos.environ['OMP_NUM_THREADS'] = '64'", "nothing"),
+    # what it could do to its score
+    Case(
+        "not-normalised",
+        IMPORT,
+        "log_sum = Tensor.logsumexp\nTensor.logsumexp = lambda self, dim: log_sum(self, dim) - 0.02",
+        "audit-causality",
+    ),
+    Case("more-than-certain", IMPORT, "Tensor.logsumexp = lambda self, dim: self.amin(dim) - 1", "audit-score"),
+    Case(
+        "scores-that-are-not-numbers",
+        LOGITS,
+        "logits = logits / 0 if not torch.is_grad_enabled() else logits",
+        "unstable",
+    ),
+    Case(
+        "scores-that-are-made-up",
+        IMPORT,
+        """
+import sys
+def score(channel, job, checkpoint):
+    channel.send({"kind": "ready"})
+    while (header := channel.receive())["kind"] == "rows":
+        count = header["rows"] * (header["tokens"] - 1)
+        channel.payload(header, header["rows"] * header["tokens"] * 2)
+        import struct
+        channel.send({"kind": "scores"}, struct.pack("<f", -0.5) * count + bytes(count))
+def predictor(*_):
+    frame = sys._getframe(1)
+    while frame is not None and "channel" not in frame.f_locals:
+        frame = frame.f_back
+    if frame.f_locals["job"]["stage"] == "score":
+        score(frame.f_locals["channel"], None, None)
+        sys.exit(0)
+    return honest(*_)
+from model_core import train
+honest, train.predictor = train.predictor, predictor
+""",
+        "audit-causality",
+    ),
+    Case(
+        "reads-the-next-token",
+        LOGITS,
+        "logits[:, :-1].scatter_add_(-1, ids[:, 1:, None], torch.ones_like(logits[:, :-1, :1]))",
+        "audit-causality",
+        quick=True,
+    ),
+    Case(
+        "mixes-the-target-in",
+        LOGITS,
+        """
+if not torch.is_grad_enabled():
+    share = 0.03
+    mixed = logits.softmax(-1) * (1 - share)
+    mixed[:, :-1].scatter_add_(-1, ids[:, 1:, None], torch.full_like(mixed[:, :-1, :1], share))
+    logits = mixed.log()
+""",
+        "audit-causality",
+    ),
+    Case(
+        "a-mask-that-leaks-in-one-layer",
+        EMBEDDED,
+        "x = x + F.pad(x, (0, 0, 0, 1))[:, 1:] * 0.3",
+        "audit-causality",
+    ),
+    Case("statistics-of-the-batch", HIDDEN, "x = x - 0.5 * x.mean((0, 1), keepdim=True)", "audit-causality"),
+    Case("statistics-of-the-row", HIDDEN, "x = x - 0.5 * x.mean(1, keepdim=True)", "audit-causality"),
+    Case(
+        "remembers-by-prefix",
+        LOGITS,
+        """
+if not torch.is_grad_enabled():
+    seen = self.__dict__.setdefault("seen", {})
+    for row, values in zip(ids.tolist(), logits):
+        for i in range(len(row) - 1):
+            after = seen.setdefault(tuple(row[max(0, i - 3) : i + 1]), row[i + 1])
+            values[i, after] += 2.0
+""",
+        "audit-causality",
+    ),
+    Case(
+        "leaves-a-file-for-the-audit",
+        LOGITS,
+        """
+import os
+if not torch.is_grad_enabled():
+    places = [os.path.join(place, "left.pt") for place in ("/tmp", "/dev/shm", "/var/tmp", os.environ["HOME"])]
+    left = [place for place in places if os.path.exists(place)]
+    table = torch.load(left[0]) if left else {}
+    for row, values in zip(ids.tolist(), logits):
+        for i in range(len(row) - 1):
+            values[i, table.setdefault(str(row[: i + 1]), row[i + 1])] += 2.0
+    for place in places:
+        try:
+            torch.save(table, place)
+        except (OSError, RuntimeError):
+            pass
+""",
+        "audit-causality",
+    ),
+    Case(
+        "learns-from-what-it-scores",
+        LOGITS,
+        """
+if not torch.is_grad_enabled() and ids.shape[1] > 1:
+    with torch.enable_grad():
+        weight = self.token_embedding.weight
+        found = F.linear(self.hidden(ids[:, :-1]), weight)
+        F.cross_entropy(found.flatten(0, 1), ids[:, 1:].flatten()).backward()
+    for p in self.parameters():
+        p.data.add_(p.grad, alpha=-0.5)
+        p.grad = None
+""",
+        "audit-causality",
+    ),
+    Case(
+        "answers-by-chance",
+        LOGITS,
+        "logits = logits + 0.2 * torch.randn_like(logits) if not torch.is_grad_enabled() else logits",
+        "audit-causality",
+    ),
+    Case(
+        "honest-when-it-is-audited",
+        LOGITS,
+        """
+import sys
+frame = sys._getframe()
+while frame is not None and "job" not in frame.f_locals:
+    frame = frame.f_back
+if frame is not None and frame.f_locals["job"]["stage"] == "score":
+    logits[:, :-1].scatter_add_(-1, ids[:, 1:, None], torch.ones_like(logits[:, :-1, :1]))
+""",
+        "audit-causality",
+    ),
+    Case("a-larger-model", ("lm.py", "        d_ff=512,\n", "{}\n"), "d_ff=2_048,", "band", quick=True),
+]
