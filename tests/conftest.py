@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import shutil
 import subprocess
@@ -47,6 +48,18 @@ class Project:
 
     def run_files(self, slug: str) -> list[Path]:
         return sorted((self.root / ".blueberry" / "runs").glob(f"{slug}-llm-tiny-*/*.json"))
+
+
+def workers_of(project: Project) -> list[int]:
+    """Processes that are workers by their command line and name the project's folder there."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdecimal():
+            with contextlib.suppress(OSError):
+                line = (entry / "cmdline").read_bytes().decode("utf-8", "replace")
+                if "worker.py" in line and str(project.root) in line:
+                    found.append(int(entry.name))
+    return found
 
 
 # A core of one thin layer, with which a run is mostly the start of its workers

@@ -11,13 +11,12 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from harness.confine import watch
-from tests.conftest import COMMAND, Project, thin
+from tests.conftest import COMMAND, Project, thin, workers_of
 
 RUN = ("run", "idea", "--budget", "test", "--pairs", "3")
 
@@ -104,18 +103,6 @@ def alone(project: Project) -> None:
     while workers_of(project) and time.monotonic() < deadline:
         time.sleep(0.05)
     assert workers_of(project) == []
-
-
-def workers_of(project: Project) -> list[int]:
-    """Processes whose command line names the project's folder."""
-    found = []
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdecimal():
-            with contextlib.suppress(OSError):
-                line = (entry / "cmdline").read_bytes().decode("utf-8", "replace")
-                if str(project.root) in line and "worker.py" in line:
-                    found.append(int(entry.name))
-    return found
 
 
 def files(project: Project) -> list[dict[str, Any]]:

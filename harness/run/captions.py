@@ -29,11 +29,9 @@ Rows = NDArray[np.uint16]
 
 
 @dataclass(frozen=True)
-class Scored:
-    """One log-probability (R, T), 0 where nothing is scored, and one hit (R, T) for every target."""
+class Scored(nll.Scored):
+    """As for text, with 0 for the log-probability of a target that is not scored."""
 
-    log_probabilities: NDArray[np.float32]
-    hits: NDArray[np.uint8]
     targets: Rows  # (R, T), NO_TOKEN where nothing is scored
     layout: Layout
 
@@ -42,10 +40,6 @@ class Scored:
         """Which targets are scored, (R, T)."""
         scored: NDArray[np.bool_] = self.targets != NO_TOKEN
         return scored
-
-    @property
-    def by_item(self) -> NDArray[np.float32]:
-        return self.log_probabilities
 
     @property
     def loss(self) -> float:
@@ -63,10 +57,6 @@ class Scored:
         """The words of a caption stand before the first marker."""
         before: NDArray[np.bool_] = np.cumsum(self.targets == self.layout.seg_start, axis=1) == 0
         return before
-
-    @property
-    def checks(self) -> tuple[AuditResult, ...]:
-        return (committed.highest_score(self.log_probabilities),)
 
 
 @dataclass(frozen=True)

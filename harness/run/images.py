@@ -43,6 +43,21 @@ class Feed:
         return None if batch is None else batch[0].tobytes() + batch[1].tobytes()
 
 
+@dataclass(frozen=True)
+class Errors:
+    """What a measure of images commits to: the squared error (R,) of every item."""
+
+    errors: NDArray[np.float64]
+
+    @property
+    def by_item(self) -> NDArray[np.float32]:
+        return -self.errors.astype(np.float32)
+
+    @property
+    def loss(self) -> float:
+        return float(self.errors.mean())
+
+
 def prepare(track: ImageTrack, data: str | None, progress: Progress) -> PreparedImages:
     return preparing.prepare_images(ImageForm(track.channels, track.size), data or track.source, progress)
 

@@ -26,20 +26,11 @@ Array = NDArray[np.float32]
 
 
 @dataclass(frozen=True)
-class Scored:
-    """The codes (R, G) and the squared error (R,) of every image."""
+class Scored(images.Errors):
+    """The error of every image, and its codes (R, G)."""
 
     codes: NDArray[np.uint16]
-    errors: NDArray[np.float64]
     n_codes: int
-
-    @property
-    def by_item(self) -> Array:
-        return -self.errors.astype(np.float32)
-
-    @property
-    def loss(self) -> float:
-        return float(self.errors.mean())
 
     @property
     def codes_in_use(self) -> int:
@@ -74,11 +65,11 @@ def held_out(prepared: PreparedImages, track: ImageTrack, budget: Budget, split:
 def score(arm: Arm, track: ImageTrack, fd: int, asked: Array, threads: int) -> Scored:
     """Codes of every image, then the images of the codes."""
     codes = encoded(arm, track, fd, asked, track.score_rows, threads)
-    scored = Scored(codes, np.zeros(len(codes)), track.n_codes)
+    scored = Scored(np.zeros(len(codes)), codes, track.n_codes)
     if not scored.checks[0].ok:
         return scored  # refused for it; such codes are not sent on
     found = decoded(arm, track, fd, codes, track.score_rows, threads)
-    return Scored(codes, _errors(asked, found), track.n_codes)
+    return Scored(_errors(asked, found), codes, track.n_codes)
 
 
 def audit(

@@ -28,6 +28,7 @@ from harness.confine.job import Job
 from harness.errors import MachineError
 
 Backend = Literal["bubblewrap", "landlock", "none"]
+BACKENDS: tuple[Backend, ...] = ("bubblewrap", "landlock")  # best first
 TAIL_BYTES = 16_384
 KILL_LIMIT_S = 10.0
 _SIGNALLED = 128
@@ -165,15 +166,22 @@ def alive(process: int) -> bool:
 @functools.cache
 def name() -> Backend:
     """The backend that works here."""
-    return next((backend for backend, trouble in examined() if not trouble), "none")
+    return next((backend for backend in BACKENDS if not trouble(backend)), "none")
+
+
+def examined() -> tuple[tuple[Backend, str], ...]:
+    """Every backend, best first, with what keeps it from working here ("" when nothing does)."""
+    return tuple((backend, trouble(backend)) for backend in BACKENDS)
 
 
 @functools.cache
-def examined() -> tuple[tuple[Backend, str], ...]:
-    """Every backend, best first, with what keeps it from working here ("" when nothing does)."""
-    missing = "" if bubblewrap.program() else "bwrap is not installed"
-    old = "" if landlock.available() else "the kernel has no Landlock, or one older than version 3"
-    return (("bubblewrap", missing or _trial("bubblewrap")), ("landlock", old or _trial("landlock")))
+def trouble(backend: Backend) -> str:
+    """What keeps a backend from working here, found out by a trial; "" when nothing does."""
+    if backend == "bubblewrap" and not bubblewrap.program():
+        return "bwrap is not installed"
+    if backend == "landlock" and not landlock.available():
+        return "the kernel has no Landlock, or one older than version 3"
+    return _trial(backend)
 
 
 def _trial(backend: Backend) -> str:
@@ -196,5 +204,5 @@ def _trial(backend: Backend) -> str:
 def require() -> None:
     """Official runs are of strangers' code: raises MachineError where nothing holds it."""
     if name() == "none":
-        found = "; ".join(f"{backend}: {trouble}" for backend, trouble in examined())
+        found = "; ".join(f"{backend}: {what}" for backend, what in examined())
         raise MachineError("sandbox", f"official runs need one, and none works here ({found})", INSTALL)

@@ -38,19 +38,10 @@ class Questions:
 
 
 @dataclass(frozen=True)
-class Scored:
-    """The squared error of every question (R,), and the times that they were asked at."""
+class Scored(images.Errors):
+    """The error of every question, and the times (R,) that they were asked at."""
 
-    errors: NDArray[np.float64]
     t: Array
-
-    @property
-    def by_item(self) -> Array:
-        return -self.errors.astype(np.float32)
-
-    @property
-    def loss(self) -> float:
-        return float(self.errors.mean())
 
     @property
     def metrics(self) -> Metrics:

@@ -15,7 +15,7 @@ import pytest
 import harness
 from harness.data.cache import cache_root
 from harness.run import sandbox
-from tests.conftest import COMMAND, REPOSITORY, Project, thin
+from tests.conftest import COMMAND, REPOSITORY, Project, thin, workers_of
 from tests.red_team.cases import CASES, Case
 
 HONEST = {
@@ -62,21 +62,7 @@ def attack(project: Project, case: Case) -> str:
         new = new.replace(name, str(place))
     project.submit(case.name, (file, old, new))
     found = outcome(project, case.name)
-    assert left_behind(project) == [], "processes outlived their run"
-    return found
-
-
-def left_behind(project: Project) -> list[str]:
-    """Command lines of this project's workers that are still there."""
-    found = []
-    for folder in Path("/proc").iterdir():
-        if folder.name.isdecimal():
-            try:
-                line = (folder / "cmdline").read_bytes().decode("utf-8", "replace")
-            except OSError:
-                continue
-            if "worker.py" in line and str(project.root) in line:
-                found.append(line)
+    assert workers_of(project) == [], "processes outlived their run"
     return found
 
 
