@@ -17,7 +17,6 @@ from pathlib import Path
 
 from harness.data.prepare import PreparedData, prepare
 from harness.data.stream import TokenStream
-from harness.records.record import RunSpec
 from harness.run import arms, host, judge, nll
 from harness.run.stage import Arm
 from harness.submission.patch import unpatched
@@ -51,7 +50,7 @@ def bare(budget: Budget, seed: int) -> float:
 
     torch.set_num_threads(host.threads())
     prepared = prepare(TRACK)
-    model = train.build(lm.LM, lm.PRESETS[TRACK.preset], host.worker_seed(seed, 0), torch.device("cpu"))
+    model = train.build(lm.LM, lm.PRESETS[TRACK.preset], host.worker_seed("", seed, 0), torch.device("cpu"))
     trainer = train.Trainer(model, budget.tokens)
     trainer.warm_up()
     stream = BareStream(TokenStream(prepared, seed, budget.tokens, TRACK.row_tokens), torch.from_numpy)
@@ -64,22 +63,8 @@ def bare(budget: Budget, seed: int) -> float:
 
 def judged(arm: Arm, prepared: PreparedData, budget: Budget, seed: int) -> float:
     """Seconds of the train stage by the judge's clock."""
-    spec = RunSpec(
-        arm="core",
-        patch_sha=None,
-        core_id="",
-        track=TRACK.name,
-        budget=budget.name,
-        tokens=budget.tokens,
-        seed=seed,
-        round="repeat",
-        pair=0,
-        order=0,
-        attempt=1,
-        data_id=prepared.data_id,
-    )
     feed = nll.feed(prepared, TRACK, seed, budget.tokens, epochs=1)
-    trained = judge.train(arm, spec, TRACK, feed, None, lambda tokens, loss, seconds: None)
+    trained = judge.train(arm, TRACK, budget.tokens, host.worker_seed("", seed, 0), feed, None, lambda *told: None)
     trained.checkpoint.close()
     return trained.seconds
 

@@ -15,7 +15,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from harness.records.record import RunSpec
 from harness.run import arms, judge, sandbox
 from harness.run.measure import measure_of
 from harness.submission.patch import unpatched
@@ -62,25 +61,11 @@ def trained(root: Path, backend: sandbox.Backend) -> float:
     track, budget = track_named("llm-tiny"), budget_named("smoke")
     measure = measure_of(track)
     prepared = measure.prepare(track, None, print)
-    spec = RunSpec(
-        arm="core",
-        patch_sha=None,
-        core_id="",
-        track=track.name,
-        budget=budget.name,
-        tokens=budget.tokens,
-        seed=0,
-        round="calibrate",
-        pair=0,
-        order=0,
-        attempt=1,
-        data_id=prepared.data_id,
-    )
     with tempfile.TemporaryDirectory() as place, within(backend):
         Path(place).chmod(0o755)
         with arms.built(Path(place), {"core": unpatched(root, None, Path(place) / "core")}) as built:
             feed = measure.feed(prepared, track, 0, budget.tokens, 1)
-            done = judge.train(built["core"], spec, track, feed, None, lambda *told: None)
+            done = judge.train(built["core"], track, budget.tokens, 0, feed, None, lambda *told: None)
             done.checkpoint.close()
     return done.seconds
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import threading
 import time
 
 from rich.console import Console
@@ -40,6 +41,7 @@ class ProgressReporter:
             disable=not self._live,
         )
         self._task: TaskID | None = None
+        self._replacing = threading.Lock()
         self._printed = time.monotonic()
 
     def __enter__(self) -> ProgressReporter:
@@ -57,12 +59,13 @@ class ProgressReporter:
         return f"{spec.round} pair {spec.pair + 1}{most}  {spec.arm}"
 
     def stage(self, spec: RunSpec, stage: str) -> None:
-        text = f"{self._name(spec)}  {stage}"
         if not self._live:
             return
-        if self._task is not None:
-            self._bar.remove_task(self._task)
-        self._task = self._bar.add_task(escape(text), total=spec.tokens if stage == "train" else None, facts="")
+        text = f"{self._name(spec)}  {stage}"
+        with self._replacing:  # both arms of a pair are scored at the same time, and each says so
+            if self._task is not None:
+                self._bar.remove_task(self._task)
+            self._task = self._bar.add_task(escape(text), total=spec.tokens if stage == "train" else None, facts="")
 
     def tick(self, spec: RunSpec, tokens: int, loss: float | None, seconds: float) -> None:
         left = seconds * (spec.tokens - tokens) / tokens if tokens else 0.0

@@ -278,14 +278,14 @@ _RULES = (
     Rule(
         "checkpoint-invalid",
         "run",
-        "a checkpoint that is not plain safetensors, is over its size limit, or holds NaN",
+        "a checkpoint that is not plain safetensors of float weights without gaps, or is over its size limit",
         "the judge reads nothing that could run code",
         "return the model's own state_dict from Trainer.state()",
     ),
     Rule(
         "band",
         "run",
-        "more than 5 % more or fewer active, non-embedding parameters than the core",
+        "more than 5 % more or fewer parameters than the core, whose embedding is left out of the count",
         "a larger model is another race",
         "narrow one part where you widen another",
     ),

@@ -15,7 +15,7 @@ NEXT = {
     "REVOKED": "It was accepted, but the gain was gone on fresh seeds. Nothing is published.",
     "ACCEPT_LOSS": "Accepted; the confirmation is still to run. Run the same command again.",
     "ACCEPT_SPEED": "Accepted; the confirmation is still to run. Run the same command again.",
-    "REVIEW_TRADEOFF": "It trades loss against time. A maintainer decides; the net gain says what it is worth.",
+    "REVIEW_TRADEOFF": "A maintainer decides; the line above says why.",
     "REJECT_WORSE": "It makes the result worse. A negative result is welcome on the board: say what you learnt.",
     "INCONCLUSIVE": "All pairs are spent and the interval still holds both a gain and none. A larger budget may tell.",
     "CONTINUE": "Not decided yet. Run the same command again: it resumes.",
@@ -40,6 +40,10 @@ def _notes(cell: Cell) -> list[str]:
         notes.append(f"the two arms' losses move together over seeds: rho {cell.rho:.2f}")
     if cell.noisy:
         notes.append("the differences scatter more than twice as much as the bank's: look at the pairs one by one")
+    if cell.fades:
+        notes.append(
+            "the gain on the test split is smaller by more than chance explains: look for validation text in it"
+        )
     if cell.data_efficiency_only:
         notes.append("data-efficiency only: the core reaches this loss sooner by training longer")
     return notes

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -54,6 +55,18 @@ def test_fewer_pairs_than_a_verdict_takes_are_refused_before_anything_is_opened(
     done = project.call("run", "idea", "--budget", "test", "--pairs", "2")
     assert done.returncode == 2 and "--pairs 3" in done.stderr and "Traceback" not in done.stderr
     assert not list((project.root / ".blueberry").glob("evaluations/*"))
+
+
+def test_a_reader_that_stops_early_is_no_error(project: Project) -> None:
+    read_end, write_end = os.pipe()
+    os.close(read_end)
+    try:
+        done = subprocess.run(
+            [str(COMMAND), "tracks", "--json"], cwd=project.root, stdout=write_end, stderr=subprocess.PIPE, text=True
+        )
+    finally:
+        os.close(write_end)
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_outside_a_project_the_message_says_where_to_go(tmp_path_factory: pytest.TempPathFactory) -> None:

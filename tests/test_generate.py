@@ -51,7 +51,7 @@ def train_and_keep(root: Path, track: Track) -> None:
         core = unpatched(root, None, work / "core")
         with arms.built(work, {"core": core}) as built:
             feed = measure.feed(prepared, track, 0, budget.tokens, 1)
-            trained = judge.train(built["core"], spec, track, feed, None, lambda *told: None)
+            trained = judge.train(built["core"], track, budget.tokens, 0, feed, None, lambda *told: None)
             sha = trained.checkpoint.sha256
             record = RunRecord(evaluation="test", spec=spec, status="completed", checkpoint_sha256=sha)
             kept.keep(kept.cell_folder(root, track.name, budget.name), built["core"], record, trained.checkpoint.fd)

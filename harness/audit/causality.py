@@ -2,9 +2,9 @@
 
 The next token is in the input, so a normalised log-probability proves nothing by itself. The score process commits to
 one number per token and is killed. Then a fresh process gets the same rows with everything after a cut replaced by
-other text, and returns its whole row of logits at the cut. The judge normalises that row itself (float64) and compares.
-Only a row computed by a process that never saw the future is evidence: a model that caches by prefix passes any check
-that runs inside one process.
+other tokens, and returns its whole row of logits at the cut. The judge normalises that row itself (float64) and
+compares. Only a row computed by a process that never saw the future is evidence: a model that caches by prefix passes
+any check that runs inside one process.
 """
 
 from __future__ import annotations
@@ -59,10 +59,14 @@ def draw_cuts(
 
 
 def false_futures(rows: NDArray[np.uint16], cuts: Cuts, rng: np.random.Generator) -> NDArray[np.uint16]:
-    """Rows (n, T) of the scored set (R, T + 1) whose tokens after the cut come from another row of the set."""
-    donors = (cuts.rows + rng.integers(1, len(rows), len(cuts.rows))) % len(rows)
-    after = np.arange(rows.shape[1] - 1)[None, :] > cuts.positions[:, None]  # (n, T)
-    return np.where(after, rows[donors, :-1], rows[cuts.rows, :-1])
+    """Rows (n, T) of the scored set (R, T + 1) whose tokens after the cut are drawn from all tokens of the set.
+
+    One by one: a whole stretch of another row could hold the answer to another question, and all of them reach one
+    process. Nothing is given away by a future that reads like none, since a worker knows that it is audited.
+    """
+    asked = rows[cuts.rows, :-1]
+    after = np.arange(asked.shape[1])[None, :] > cuts.positions[:, None]  # (n, T)
+    return np.where(after, rng.choice(rows.ravel(), asked.shape), asked)
 
 
 def normalised(logits: NDArray[np.float32]) -> NDArray[np.float64]:

@@ -36,11 +36,14 @@ def box(entry: Entry, runs: Sequence[RunRecord]) -> list[tuple[str, str]]:
         ("exchange rate kappa", _rate(evaluation.kappa)),
         ("cost", _cost(runs)),
         ("patch", f"+{evaluation.added} −{evaluation.removed} lines, sha256 {(evaluation.patch_sha or '–')[:16]}"),
+        *([("given", ", ".join(evaluation.builds_on))] if evaluation.builds_on else []),
         ("core, data", f"{evaluation.core_id[:12]}, {evaluation.data_id[:12]}"),
         ("measured on", f"{entry.host_class}, {entry.precision}, sandbox {evaluation.sandbox}"),
     ]
     if cell.noisy:
         lines.append(("note", "the submission's own spread is more than twice the bank's"))
+    if cell.fades:
+        lines.append(("note", "the gain on the test split is smaller than on validation by more than chance explains"))
     return lines
 
 

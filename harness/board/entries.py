@@ -124,17 +124,21 @@ def _mean(seconds: Sequence[float | None]) -> float | None:
 def entries_of(evaluation: EvaluationRecord, runs: Sequence[RunRecord]) -> list[Entry]:
     """One entry for every metric that the evaluation decides."""
     pairs, fresh = pairs_of(runs, "decide"), pairs_of(runs, "confirm")
-    confirmed = measure(fresh[: evaluation.confirm_pairs], evaluation)
     own = [run for run in runs if run.spec.patch_sha is not None]
     hosts = _distinct(run.host.host_class for run in own if run.host is not None)
     precisions = _distinct(run.model.precision for run in own if run.model is not None)
     entries = []
     for metric in evaluation.metrics:
         cell = judge_cell(evaluation, runs, metric)
-        usable = pairs if metric == "loss" else tuple(pair for pair in pairs if pair.R is not None)
-        decided = measure(usable[: cell.pairs], evaluation)
+        decided = measure(_usable(pairs, metric)[: cell.pairs], evaluation)
+        confirmed = measure(_usable(fresh, metric)[: evaluation.confirm_pairs], evaluation)
         entries.append(Entry(evaluation, cell, state_of(evaluation, cell), decided, confirmed, hosts, precisions))
     return entries
+
+
+def _usable(pairs: Sequence[Pair], metric: Metric) -> list[Pair]:
+    """The pairs that a claim is decided on: for a claim on speed those with comparable times."""
+    return [pair for pair in pairs if metric == "loss" or pair.R is not None]
 
 
 def state_of(evaluation: EvaluationRecord, cell: Cell) -> State:

@@ -88,16 +88,19 @@ def _section(part: TrackBoard) -> dict[str, object]:
     ]
     shown = {id(entry) for entry in (*records, *waiting)}
     tried = [entry for entry in part.entries if id(entry) not in shown]
+    today = [entry for entry in tried if entry.evaluation.core_id == part.core_id]
+    earlier = [entry for entry in tried if entry.evaluation.core_id != part.core_id]
     return {
         "track": part.track,
         "core_id": part.core_id,
         "ladders": tables.ladders(records, part.entries, part.core_id),
         "waiting": tables.waiting(waiting),
-        "tried": tables.tried(tried, part.core_id),
+        "tried": tables.tried(today),
+        "earlier": tables.tried(earlier),
         "noise": tables.noise(part.noise),
         "figures": part.scatter,
         "spent": spent(part.entries),
-        "sources": [(noise.budget, noise.source) for noise in part.noise],
+        "sources": [(f"{noise.budget}, {noise.precision}", noise.source) for noise in part.noise],
     }
 
 

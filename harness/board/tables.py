@@ -104,6 +104,8 @@ def idea(entry: Entry) -> str:
     title = escape(evaluation.title or evaluation.slug, 80)
     if evaluation.official:
         title = f"[{title}](reports/{quote(file_stem(evaluation.slug))}.md)"
+    if evaluation.builds_on:
+        title += " given " + ", ".join(escape(parent.partition("@")[0], 40) for parent in evaluation.builds_on)
     authors = ", ".join(escape(author, 40) for author in evaluation.authors[:4])
     more = " and others" if len(evaluation.authors) > 4 else ""
     return f"{title} ({authors}{more})" if authors else title
@@ -212,7 +214,7 @@ def _progress(entry: Entry) -> str:
     return f"{entry.cell.pairs} of at most {entry.cell.max_pairs}"
 
 
-def tried(entries: Sequence[Entry], core_id: str) -> pd.DataFrame:
+def tried(entries: Sequence[Entry]) -> pd.DataFrame:
     """What did not become a record and why, latest first."""
     import pandas as pd
 
@@ -226,16 +228,12 @@ def tried(entries: Sequence[Entry], core_id: str) -> pd.DataFrame:
             "p": number(entry.cell.p),
             "pairs": str(entry.cell.pairs),
             "lines": lines(entry),
-            "state": marks(entry, _state_today(entry, core_id)),
+            "state": marks(entry, entry.state),
             "reason": escape(reason(entry), REASON_LIMIT),
         }
         for entry in reversed(entries)
     ]
     return pd.DataFrame(rows)
-
-
-def _state_today(entry: Entry, core_id: str) -> str:
-    return entry.state if entry.evaluation.core_id == core_id else f"{entry.state}, stale"
 
 
 def attempted(entry: Entry) -> str:

@@ -52,6 +52,14 @@ def _stop(*_: object) -> None:
     raise KeyboardInterrupt
 
 
+def _print_whole(text: str) -> None:
+    """On stdout, now. A reader that has gone, as `head` does, is no fault of the verb, and gets no second error."""
+    try:
+        print(text, flush=True)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for the interpreter's own flush at its end
+
+
 def main() -> None:
     """Console script."""
     signal.signal(signal.SIGTERM, _stop)
@@ -62,11 +70,11 @@ def main() -> None:
         where, fix = "blueberry " + " ".join(arguments), "run the same command again to resume"
         stopped = _faulted((Fault("interrupted", where, "was stopped", fix),), 130)
         if "--json" in arguments:
-            print(json.dumps(stopped.data), flush=True)
+            _print_whole(json.dumps(stopped.data))
         say("\n" + stopped.text)
         os._exit(130)  # the workers die with this process; waiting for their threads would keep a person waiting
     if "--json" in arguments:
-        print(json.dumps(said.data, allow_nan=False, default=str))
+        _print_whole(json.dumps(said.data, allow_nan=False, default=str))
     elif said.text:
         say(said.text)
     sys.exit(said.exit_code)

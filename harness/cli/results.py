@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from harness.cli.surface import Json, Said, Slug, app, root
+
+if TYPE_CHECKING:
+    from harness.records.store import Store
 
 
 @app.command()
@@ -18,11 +21,16 @@ def report(slug: Slug, as_json: Json = False) -> Said:
 
     here = root()
     stores = [Store(here / ".blueberry"), Store(here / "leaderboard")]
-    store = next((one for one in stores if any(e.slug == slug for e in one.evaluations())), None)
-    if store is None:
+    opened = {max(e.opened for e in one.evaluations() if e.slug == slug): one for one in stores if _knows(one, slug)}
+    if not opened:
         raise UsageError(slug, "has no run files to report on", f"blueberry run {slug}")
+    store = opened[max(opened)]
     written = [str(path) for path in board.write(store, slug, here / ".blueberry" / "reports" / slug)]
     return Said("\n".join(written), {"ok": True, "slug": slug, "files": written})
+
+
+def _knows(store: Store, slug: str) -> bool:
+    return any(evaluation.slug == slug for evaluation in store.evaluations())
 
 
 @app.command()

@@ -147,12 +147,15 @@ def baseline(
     """Fill the noise bank and measure the exchange rate: the core against itself."""
     from harness.progress import ProgressReporter
     from harness.records.store import Store
+    from harness.run import sandbox
     from harness.run.calibrate import Calibration, calibrate
     from harness.run.known import banks_here, known_evaluations
     from harness.run.measure import measure_of
     from harness.tracks import budget_named, track_named
 
     here, chosen, size = root(), track_named(track), budget_named(budget)
+    if official:
+        sandbox.require()
     store = Store(here / ("leaderboard" if official else ".blueberry"))
     with store.lock(), ProgressReporter(pairs) as reporter:
         prepared = measure_of(chosen).prepare(chosen, data, say)

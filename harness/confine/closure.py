@@ -64,6 +64,8 @@ def package_folders() -> tuple[Path, ...]:
     folders.update(Path(sysconfig.get_paths(vars={"base": sys.base_prefix})[key]) for key in ("purelib", "platlib"))
     for prefix in (sys.base_prefix, "/usr", "/usr/local"):
         folders.update(Path(prefix).glob("lib*/python3*/[ds]i[st][te]-packages"))
+    conda = (Path(sys.base_prefix) / name for name in ("pkgs", "envs"))
+    folders.update(folder for folder in conda if not Path(sys.prefix).is_relative_to(folder))
     return tuple(sorted(folder for folder in folders if folder.is_dir()))
 
 

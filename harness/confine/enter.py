@@ -20,7 +20,7 @@ VERSION, PATH_BENEATH = 1, 1
 EXECUTE, WRITE_FILE, READ_FILE, READ_DIR = 1, 2, 4, 8
 REFER, TRUNCATE, IOCTL_DEV = 1 << 13, 1 << 14, 1 << 15
 OF_FILES = EXECUTE | WRITE_FILE | READ_FILE | TRUNCATE | IOCTL_DEV
-RIGHTS = {"read": EXECUTE | READ_FILE | READ_DIR, "use": WRITE_FILE | READ_FILE | IOCTL_DEV}
+RIGHTS = {"read": EXECUTE | READ_FILE | READ_DIR, "list": READ_DIR, "use": WRITE_FILE | READ_FILE | IOCTL_DEV}
 BY_VERSION = {1: (1 << 13) - 1, 2: REFER, 3: TRUNCATE, 5: IOCTL_DEV}  # what each version of Landlock added
 
 libc = ctypes.CDLL(None, use_errno=True)
@@ -43,7 +43,7 @@ def handled(version: int) -> int:
 
 
 def confine_files(rules: list[list[str]]) -> None:
-    """Only what `rules`, pairs of a right ("read", "use", "own") and a path, allow; no TCP, no signals out."""
+    """Only what `rules`, pairs of a right ("read", "list", "use", "own") and a path, allow; no TCP, no signals out."""
     version = landlock_version()
     everything = handled(version)
     network = 3 if version >= 4 else 0  # bind and connect

@@ -34,7 +34,7 @@ def command(job: Job, number: int) -> list[str]:
     if uid is not None:
         os.chown(job.scratch, uid, uid)
     told = orders(uid, job.processes, _rules(job), seccomp.program(namespaces=False))
-    worker = ["-c", _START, str(_shown_packages(job.scratch)), str(job.folder / job.program), *job.arguments]
+    worker = ["-S", "-c", _START, str(_shown_packages(job.scratch)), str(job.folder / job.program), *job.arguments]
     return python(str(ENTER), told, worker)
 
 
@@ -52,18 +52,30 @@ def _shown_packages(scratch: Path) -> Path:
 
 
 def _rules(job: Job) -> list[list[str]]:
-    readable = (
-        *closure.SYSTEM,
-        *closure.SETTINGS,
-        *closure.HARDWARE,
-        *OWN,
-        *closure.interpreter(),
-        *closure.packages(),
-        job.folder,
-    )
+    readable = (*closure.SETTINGS, *closure.HARDWARE, *OWN, *closure.packages(), job.folder)
     rules = [["read", str(path)] for path in readable]
+    hidden = [folder.resolve() for folder in closure.package_folders()]
+    names: tuple[str | Path, ...] = (*closure.SYSTEM, *closure.interpreter())
+    places = {Path(name).resolve() for name in names}
+    for place in sorted(
+        one for one in places if not any(one != other and one.is_relative_to(other) for other in places)
+    ):
+        rules += [["list", str(place)]] if place.is_dir() else []
+        rules += [["read", str(part)] for part in _beside(place, hidden)]
     rules += [["use", str(path)] for path in (*DEVICES, *closure.devices())]
     return [*rules, ["own", str(job.scratch)]]
+
+
+def _beside(place: Path, hidden: list[Path]) -> list[Path]:
+    """`place`, or what of it lies beside the hidden folders: a rule holds for all that is below it.
+
+    Links are left out: a rule would follow them, and where they lead has a rule of its own.
+    """
+    if not any(folder.is_relative_to(place) for folder in hidden):
+        return [place]
+    if place in hidden:
+        return []
+    return [part for child in sorted(place.iterdir()) if not child.is_symlink() for part in _beside(child, hidden)]
 
 
 def _open_to_others(place: Path) -> bool:

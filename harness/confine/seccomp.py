@@ -78,7 +78,37 @@ CALLS: dict[str, tuple[int | None, int | None]] = {
     "vhangup": (153, 58),
     "fanotify_init": (300, 262),
     "lookup_dcookie": (212, 18),
+    # memory, messages and locks that outlive the process that made them, and can be found by the next stage
+    "shmget": (29, 194),
+    "shmat": (30, 196),
+    "shmctl": (31, 195),
+    "semget": (64, 190),
+    "semop": (65, 193),
+    "semctl": (66, 191),
+    "semtimedop": (220, 192),
+    "msgget": (68, 186),
+    "msgsnd": (69, 189),
+    "msgrcv": (70, 188),
+    "msgctl": (71, 187),
+    "mq_open": (240, 180),
+    "mq_unlink": (241, 181),
+    # which pages of a file are in memory: one stage could write there what another reads
+    "fadvise64": (221, 223),
+    "readahead": (187, 213),
+    "mincore": (27, 232),
+    "cachestat": (451, 451),
+    "preadv2": (327, 286),
 }
+# on other processes of the same user, the judge among them, where no namespace hides those
+OTHERS: tuple[tuple[int, int], ...] = (
+    (141, 140),  # setpriority
+    (142, 118),  # sched_setparam
+    (144, 119),  # sched_setscheduler
+    (314, 274),  # sched_setattr
+    (251, 30),  # ioprio_set
+    (424, 424),  # pidfd_send_signal
+)
+OTHERS_BY_NUMBER: tuple[tuple[int, int], ...] = ((203, 122), (302, 261))  # sched_setaffinity, prlimit64; 0 is oneself
 SOCKET: tuple[int, int] = (41, 198)
 LEAVING: tuple[tuple[int, int], ...] = ((112, 157), (109, 154))  # setsid, setpgid: out of the group that is killed
 CLONE: tuple[int, int] = (56, 220)
@@ -89,9 +119,9 @@ IOCTL: tuple[int, int] = (16, 29)
 def program(machine: str | None = None, *, namespaces: bool = True) -> bytes:
     """The filter for this (or that) machine.
 
-    `namespaces` says that the worker has its own; without them the filter also keeps it from the network and from
-    leaving its process group. Raises ValueError for an architecture whose numbers are not known
-    here.
+    `namespaces` says that the worker has its own; without them the filter also keeps it from the network, from leaving
+    its process group and from the priorities, limits and processors of others. Raises ValueError for an architecture
+    whose numbers are not known here.
     """
     machine = machine or platform.machine()
     if machine not in ARCHITECTURES:
@@ -103,8 +133,10 @@ def program(machine: str | None = None, *, namespaces: bool = True) -> bytes:
     for numbers in CALLS.values():
         if (number := numbers[place]) is not None:
             code += _when(number, REFUSE + EPERM)
-    for call in () if namespaces else (SOCKET, *LEAVING):
+    for call in () if namespaces else (SOCKET, *LEAVING, *OTHERS):
         code += _when(call[place], REFUSE + EPERM)
+    for call in () if namespaces else OTHERS_BY_NUMBER:
+        code += _when_argument(call[place], 0, [_jump(_EQUAL, 0, 1, 0)])
     code += _when(CLONE3[place], REFUSE + ENOSYS)  # its flags are behind a pointer; libc then takes clone
     code += _when_argument(CLONE[place], 0, [_jump(_ANY_BIT, _NEW_NAMESPACES, 0, 1)])
     for request in (TIOCSTI, TIOCLINUX):

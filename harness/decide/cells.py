@@ -10,7 +10,7 @@ from typing import Literal
 
 from harness.decide.decision import Decision, Verdict, decide, exchange_rate, first_look
 from harness.decide.early import equivalent
-from harness.decide.failures import invalid_reason, timeless_by_own_doing, unstable_reason
+from harness.decide.failures import invalid_reason, lost, timeless_by_own_doing, unstable_reason
 from harness.decide.pairs import Pair, pairs_of
 from harness.decide.stats import (
     ModeratedT,
@@ -25,6 +25,7 @@ from harness.decide.stats import (
     sequential_p,
     spread,
 )
+from harness.decide.untimed import overtime
 from harness.records.record import EvaluationRecord, Metric, Round, RunRecord
 
 __all__ = ["Cell", "Confirmation", "Look", "Pair", "PairPoint", "judge_cell", "overall_verdict", "pairs_of"]
@@ -44,6 +45,7 @@ TOP_ORDER: tuple[Verdict, ...] = (
 )
 ACCEPTED: tuple[Verdict, ...] = ("ACCEPT_LOSS", "ACCEPT_SPEED")
 PLAUSIBLE = 4.0  # times the tokens, or the time, that a gain may be worth before a person has to look at it
+FADING = 3.0  # standard errors between the gains of the two splits: a submission beyond them is flagged
 NOISY = 2.0  # times s0: a submission that scatters more than this is flagged
 
 
@@ -126,6 +128,15 @@ class Cell:
         return bool(self.s0) and self.spread is not None and self.spread > NOISY * (self.s0 or 0.0)
 
     @property
+    def fades(self) -> bool:
+        """The gain on the test split is smaller than on validation by more than chance explains: is it text that the
+        patch knows? Worth a look, changes no verdict."""
+        if self.metric != "loss" or self.confirm is None or self.confirm.gain is None or self.gain is None:
+            return False
+        sd = max(self.s0 or 0.0, self.spread or 0.0)
+        return self.gain - self.confirm.gain > FADING * sd * math.sqrt(1 / self.pairs + 1 / self.confirm.done)
+
+    @property
     def data_efficiency_only(self) -> bool:
         """A lower loss that the core would have reached sooner by training longer."""
         return self.verdict == "ACCEPT_LOSS" and self.net_gain is not None and self.net_gain < 0
@@ -165,19 +176,32 @@ def judge_cell(evaluation: EvaluationRecord, runs: Iterable[RunRecord], metric: 
     if timeless:  # it could hide its slow runs, or draw lucky ones
         reason = f"the bar was crossed, but the submission left {timeless} of {len(pairs)} pairs without a time"
         return replace(cell, verdict="REVIEW_TRADEOFF", reason=reason)
+    if lost(runs):  # each was drawn again
+        reason = f"the bar was crossed, but the machine seems to have ended {lost(runs)} of the submission's runs"
+        return replace(cell, verdict="REVIEW_TRADEOFF", reason=reason)
+    fresh = pairs_of(runs, "confirm")
+    untimed = overtime([*pairs, *fresh])
+    if untimed is not None:
+        return replace(cell, verdict="REVIEW_TRADEOFF", reason=f"the bar was crossed, but {untimed}")
     tokens = _worth_in_tokens(cell, evaluation)
     if tokens > PLAUSIBLE:
-        reason = f"too good to be believed before a person has looked: as if from {tokens:.1f} times the tokens or time"
+        worth = f"{tokens:.1f} times the tokens or time" if math.isfinite(tokens) else "more tokens than there are"
+        reason = f"too good to be believed before a person has looked: as if from {worth}"
         return replace(cell, verdict="REVIEW_TRADEOFF", reason=reason)
     return replace(cell, confirm=_confirmation(evaluation, runs, metric))
 
 
 def _worth_in_tokens(cell: Cell, evaluation: EvaluationRecord) -> float:
-    """How many times the tokens (or the time, for speed) the core would need for the gain; 0 where nobody knows."""
+    """How many times the tokens (or the time, for speed) the core would need for the gain; 0 where nobody knows.
+
+    Where tokens were found to be worth nothing, none are enough.
+    """
     gain = cell.gain or 0.0
     if cell.metric == "speed":
         return exp(gain)
-    return exp(gain / evaluation.kappa) if evaluation.kappa else 0.0
+    if evaluation.kappa is None:
+        return 0.0
+    return exp(gain / evaluation.kappa) if evaluation.kappa > 0 else math.inf
 
 
 def overall_verdict(cells: Iterable[Cell]) -> TopVerdict:

@@ -24,14 +24,17 @@ def debts(evaluations: Iterable[Evaluation], track: str, budget: str) -> Debts:
     """The debts of a cell, from the confirmed official records in the order in which they were closed."""
     closed = in_order_of_closing(evaluations, track)
     twice = replaced(evaluation for evaluation, _ in closed)
-    records = [
+    own = [
         (evaluation, runs)
         for evaluation, runs in closed
         if evaluation.budget == budget and evaluation.official and evaluation.kind == "submission"
         if evaluation.id not in twice
     ]
+    core_of = {evaluation.slug: evaluation.core_id for evaluation, _ in own}  # the latest on which it was measured
     loss = time = 0.0
-    for evaluation, runs in records:
+    for evaluation, runs in own:
+        if evaluation.core_id != core_of[evaluation.slug]:
+            continue  # it was measured again on a newer core, and gives away what that says
         fresh = pairs_of(runs, "confirm")
         for metric in evaluation.metrics:
             confirm = judge_cell(evaluation, runs, metric).confirm

@@ -108,7 +108,8 @@ def decide(
 
     `D_i = L_base - L_sub` and `R_i = ln(T_sub / T_base)`; a claim on loss may come with fewer R than D, because the
     time of a resumed run does not count. `N` is the most pairs, `k` the number of cells claimed. `loss_debt` and
-    `time_debt` are what the records since the last loss (speed) record have given away already.
+    `time_debt` are what the records since the last loss (speed) record have given away already; a patch that gives
+    away nothing is never held to them.
     Raises ValueError on empty or non-finite input, MachineError for a claim on speed without an exchange rate.
     """
     c = bar(N, k, alpha)
@@ -116,7 +117,7 @@ def decide(
     time = moderated_t([-r for r in R], s0_time, SPEED_MARGIN, d0) if len(R) else None
     if claim == "loss":
         pp = predictive_power(loss.p, loss.n, N, c)
-        verdict, reason = _loss_claim(loss, time, N, c, pp, d0, SLOWER_LIMIT - time_debt)
+        verdict, reason = _loss_claim(loss, time, N, c, pp, d0, max(0.0, SLOWER_LIMIT - time_debt))
         return Decision(verdict, reason, loss.n, c, loss, time, None, pp)
     rate = SAVED_SHARE * exchange_rate(kappa, "claim on speed")
     if time is None or time.n != loss.n:
@@ -126,7 +127,7 @@ def decide(
     cq = bar(N, 1, LOSS_ALPHA)
     pp, pp_q = predictive_power(time.p, time.n, N, c), predictive_power(trade.p, trade.n, N, cq)
     loss_ok = trade.p <= cq or (equivalent and loss.n >= EQUIVALENT_PAIRS and loss.p_below > cq)
-    loss_ok = loss_ok and loss.mean >= loss_debt - LOSS_GIVEN
+    loss_ok = loss_ok and loss.mean >= min(0.0, loss_debt - LOSS_GIVEN)
     hopeless = pp_q < FUTILITY and not equivalent
     verdict, reason = _speed_claim(time, N, c, pp, d0, loss_ok, hopeless)
     return Decision(verdict, reason, loss.n, c, loss, time, trade, pp, pp_q)

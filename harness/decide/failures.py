@@ -39,6 +39,16 @@ def timeless_by_own_doing(pair: Pair, runs: Sequence[RunRecord]) -> bool:
     return retried or (cut and not (pair.base.model is not None and pair.base.model.fitted))
 
 
+def lost(runs: Sequence[RunRecord]) -> int:
+    """Runs of the submission that look as if the machine had ended them. A worker can do that to itself as well.
+
+    A run that its harness left behind has no host: it was interrupted from outside.
+    """
+    return sum(
+        not is_base(run.spec) and run.status in ("killed", "infrastructure") and run.host is not None for run in runs
+    )
+
+
 def _failed(runs: Sequence[RunRecord]) -> list[RunRecord]:
     """The submission's runs that ended by its own fault."""
     return [run for run in runs if not is_base(run.spec) and run.status in FAILED]

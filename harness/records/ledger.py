@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
 
 from harness.errors import MachineError, UsageError
 from harness.records.atomic import write_atomically
-from harness.records.record import EvaluationRecord, write_json
+from harness.records.record import EvaluationRecord, canonical
 from harness.records.store import Store, sha256
 
 GENESIS = "0" * 64
@@ -54,10 +54,10 @@ def invalidate(store: Store, evaluation_id: str, reason: str) -> EvaluationRecor
         raise UsageError(evaluation_id, "there is no closed evaluation of that id", "see leaderboard/evaluations/")
     if found.invalidated is not None:
         raise UsageError(evaluation_id, f"is invalidated already: {found.invalidated}", "nothing is left to do")
-    marked = found.model_copy(update={"invalidated": reason})
-    store.put_evaluation(marked)
+    path = store.evaluation_path(evaluation_id)
+    write_atomically(path, _with_reason(path, reason))
     _add(store, evaluation_id)
-    return marked
+    return store.evaluation(evaluation_id)
 
 
 def verify(store: Store) -> None:
@@ -78,13 +78,26 @@ def verify(store: Store) -> None:
             raise MachineError(where, "is closed, but the ledger does not list it", FIX)
 
 
+def _with_reason(path: Path, reason: str | None) -> str:
+    """The file with another reason and nothing else: it may be older than fields that records have today."""
+    return canonical(json.loads(path.read_text(encoding="utf-8")) | {"invalidated": reason})
+
+
 def _path(store: Store) -> Path:
     return store.folder / "ledger.jsonl"
 
 
 def _texts(store: Store) -> list[str]:
     path = _path(store)
-    return path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+    if not path.exists():
+        return []
+    *lines, rest = path.read_bytes().split(b"\n")  # and at nothing else that might pass for the end of a line
+    if rest:
+        raise MachineError(f"{path}:{len(lines) + 1}", "ends in the middle of a line", FIX)
+    try:
+        return [line.decode() for line in lines]
+    except UnicodeDecodeError as error:
+        raise MachineError(str(path), "is not UTF-8 text", FIX) from error
 
 
 def _read(store: Store) -> list[Line]:
@@ -113,7 +126,7 @@ def _verify_evaluation(store: Store, evaluation_id: str, digests: list[str]) -> 
     if not path.exists():
         raise MachineError(str(path), f"evaluation {evaluation_id} is missing", FIX)
     record = store.evaluation(evaluation_id)
-    valid = sha256(write_json(record.model_copy(update={"invalidated": None})).encode())
+    valid = sha256(_with_reason(path, None).encode())
     states = [valid, sha256(path.read_bytes())] if record.invalidated is not None else [sha256(path.read_bytes())]
     if list(dict.fromkeys(digests)) != states:
         raise MachineError(str(path), "was changed after it was closed", FIX)

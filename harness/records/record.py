@@ -6,7 +6,7 @@ files alone. Fields are named as in the JSON; numbers carry their unit in the na
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -107,6 +107,8 @@ class RunRecord(_Frozen):
     tokens_served: int = 0  # by the judge's meter
     unique_tokens: int = 0  # different ones within the budget; fewer than served where passes repeat
     train_seconds: Finite | None = None  # by the judge's clock; None where it cannot be compared (resumed)
+    score_seconds: Finite | None = None  # of scoring and of the audit, start-up included; outside the clock as well
+    audit_seconds: Finite | None = None
     setup_seconds: Finite | None = None  # start, build and warm-up, before the clock
     curve: tuple[tuple[int, Finite, Finite], ...] = ()  # (tokens, train loss as the worker says, seconds)
     model: ModelFacts | None = None
@@ -149,6 +151,7 @@ class EvaluationRecord(_Frozen):
     added: int = 0  # lines
     removed: int = 0
     supersedes: str | None = None
+    builds_on: tuple[str, ...] = ()  # slug@sha256 of the patches that both arms carry: the gain is one given those
     track: str
     budget: str
     metrics: tuple[Metric, ...]  # what is claimed in this cell; ("loss",) when nothing is
@@ -186,9 +189,13 @@ class EvaluationRecord(_Frozen):
 
 
 def write_json(record: BaseModel) -> str:
-    """Canonical text of a record: sorted keys, one field a line, newline-terminated."""
+    """Canonical text of a record."""
+    return canonical(record.model_dump(mode="json", by_alias=True))
+
+
+def canonical(payload: dict[str, Any]) -> str:
+    """Text of a JSON object: sorted keys, one field a line, newline-terminated."""
     import json
 
-    payload = record.model_dump(mode="json", by_alias=True)
     lines = json.dumps(payload, indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False)
     return lines + "\n"

@@ -7,16 +7,15 @@ three repeats of one seed (what the machine itself adds), and three seeds at hal
 from __future__ import annotations
 
 import datetime
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from harness.decide.failures import FAILED
-from harness.errors import MachineError
 from harness.records.record import EvaluationRecord, Round, RunRecord, RunSpec
 from harness.records.store import Store
 from harness.run import arms, host, sandbox, seeds
-from harness.run.evaluate import close, said, settle
+from harness.run.attempts import settled
+from harness.run.evaluate import close, said, settle, to_be_run_again
 from harness.run.measure import Prepared, measure_of
 from harness.run.race import Bench, Reporter, race
 from harness.submission.patch import unpatched
@@ -58,7 +57,7 @@ def calibrate(calibration: Calibration, reporter: Reporter) -> EvaluationRecord:
 
 def _run_all(calibration: Calibration, bench: Bench, evaluation: EvaluationRecord, salt: str) -> None:
     for group in _groups(calibration, evaluation, salt):
-        while specs := _missing(group, bench.store.runs(evaluation.id)):
+        while specs := _missing(group, bench.store.runs(evaluation.id), bench.before):
             for record in race(bench, specs):
                 bench.reporter.note(said(record))
 
@@ -66,9 +65,16 @@ def _run_all(calibration: Calibration, bench: Bench, evaluation: EvaluationRecor
 def _find(calibration: Calibration) -> EvaluationRecord | None:
     core_id = arms.track_core_id(calibration.root, calibration.track)
     wanted = (calibration.track.name, calibration.budget.name, core_id, calibration.data.data_id)
+    asked = (calibration.pairs, calibration.epochs)
     for evaluation in reversed(calibration.store.evaluations()):
         found = (evaluation.track, evaluation.budget, evaluation.core_id, evaluation.data_id)
-        same = evaluation.kind == "calibration" and found == wanted and evaluation.max_pairs == calibration.pairs
+        same = (
+            evaluation.kind == "calibration"
+            and found == wanted
+            and (evaluation.max_pairs, evaluation.epochs) == asked
+            and evaluation.invalidated is None
+            and not to_be_run_again(evaluation)
+        )
         if same and _is_from_here(calibration.store.runs(evaluation.id)):
             return evaluation
     return None
@@ -142,16 +148,11 @@ def _groups(calibration: Calibration, evaluation: EvaluationRecord, salt: str) -
         yield [spec("ladder", pair, pair, tokens // 2)]
 
 
-def _missing(group: Sequence[RunSpec], runs: Sequence[RunRecord]) -> list[RunSpec]:
+def _missing(group: Sequence[RunSpec], runs: Sequence[RunRecord], before: Collection[str]) -> list[RunSpec]:
     """What of a group is still to run, with its next attempt; raises MachineError when the core cannot be trained."""
     missing = []
     for spec in group:
         past = [r for r in runs if r.spec.model_copy(update={"attempt": 1}) == spec]
-        if any(record.status == "completed" for record in past):
-            continue
-        if sum(record.status in (*FAILED, "refused") for record in past) >= 2:
-            error = past[-1].error or past[-1].status
-            fix = "mend the core or the machine (`blueberry doctor`), then run the same command again"
-            raise MachineError(spec.stem, f"the core cannot be trained here: {error}", fix)
-        missing.append(spec.model_copy(update={"attempt": len(past) + 1}))
+        if not settled(True, past, before):
+            missing.append(spec.model_copy(update={"attempt": len(past) + 1}))
     return missing

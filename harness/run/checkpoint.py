@@ -15,6 +15,18 @@ BYTES_LIMIT = 64 << 30
 SEALS = fcntl.F_SEAL_SEAL | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_WRITE
 
 
+BYTES = {"F32": 4, "F16": 2, "BF16": 2}  # of one number: what could hold several of them is no weight
+
+
+@dataclass(frozen=True)
+class _Tensor:
+    """What a safetensors header says of one; anything else in the header has no place there."""
+
+    dtype: str
+    shape: list[int]
+    data_offsets: list[int]
+
+
 class CheckpointError(Exception):
     """The file that the worker left is not a safetensors checkpoint."""
 
@@ -82,14 +94,19 @@ def _count_parameters(fd: int, size: int) -> int:
         raise CheckpointError(f"a header of {length} bytes")
     try:
         header = json.loads(os.pread(fd, length, 8))
-        shapes = [entry["shape"] for name, entry in header.items() if name != "__metadata__"]
-        ends = [entry["data_offsets"][1] for name, entry in header.items() if name != "__metadata__"]
-        if any(type(extent) is not int or extent < 0 for shape in shapes for extent in shape):
+        tensors = [_Tensor(**entry) for entry in header.values()]
+        if any(type(extent) is not int or extent < 0 for tensor in tensors for extent in tensor.shape):
             raise ValueError("an extent that is no size")
-        count = int(sum(math.prod(shape) for shape in shapes))
-        complete = max(ends, default=-1) + 8 + length == size and count <= size
+        if any(tensor.dtype not in BYTES for tensor in tensors):
+            raise CheckpointError(f"its tensors must be of type {', '.join(BYTES)}: they are what is counted")
+        end = 0
+        for tensor in sorted(tensors, key=lambda tensor: tensor.data_offsets):
+            first, end_before = tensor.data_offsets[0], end
+            end = first + math.prod(tensor.shape) * BYTES[tensor.dtype]
+            if [end_before, end] != list(tensor.data_offsets):
+                raise CheckpointError("its tensors overlap, or leave gaps between them")
     except (ValueError, TypeError, KeyError, IndexError, AttributeError, RecursionError) as error:
         raise CheckpointError("its header is not that of a safetensors file") from error
-    if not complete:
+    if not tensors or end + 8 + length != size:
         raise CheckpointError("its length is not what its header says")
-    return count
+    return sum(math.prod(tensor.shape) for tensor in tensors)

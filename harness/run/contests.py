@@ -13,7 +13,7 @@ from harness.errors import Fault, SubmissionError, UsageError
 from harness.records.record import Metric, RunRecord
 from harness.records.store import Store
 from harness.rules import RULES
-from harness.run.arms import fresh_folder
+from harness.run.arms import fresh_folder, track_core_id
 from harness.run.evaluate import Contest, Outcome, outcome_of
 from harness.run.measure import measure_of
 from harness.submission.manifest import Manifest, load_manifest
@@ -48,10 +48,15 @@ class ChosenCell:
 
 
 def chosen_cells(manifest: Manifest, options: Options) -> list[ChosenCell]:
-    """The manifest's cells, cheapest budget first; or the one that the options name."""
-    if options.track or options.budget:
-        return [_named_cell(manifest, options)]
-    pairs = {(claim.track, claim.budget) for claim in manifest.claims}
+    """The manifest's cells that the options leave, cheapest budget first; or the one that they name beside those."""
+    wanted = (options.track, options.budget)
+    pairs = {
+        (claim.track, claim.budget)
+        for claim in manifest.claims
+        if wanted[0] in (None, claim.track) and wanted[1] in (None, claim.budget)
+    }
+    if not pairs:
+        return [_unclaimed_cell(manifest, options)]
     cells = [_claimed_cell(manifest, track, budget) for track, budget in pairs]
     return sorted(cells, key=lambda cell: (cell.budget.tokens, cell.track.name))
 
@@ -61,15 +66,13 @@ def _claimed_cell(manifest: Manifest, track: str, budget: str) -> ChosenCell:
     return ChosenCell(track_named(track), budget_named(budget), tuple(sorted(set(metrics))), True, len(manifest.claims))
 
 
-def _named_cell(manifest: Manifest, options: Options) -> ChosenCell:
+def _unclaimed_cell(manifest: Manifest, options: Options) -> ChosenCell:
     first = manifest.claims[0]
-    cell = _claimed_cell(manifest, options.track or first.track, options.budget or first.budget)
-    if cell.metrics:
-        return cell
+    track, budget = track_named(options.track or first.track), budget_named(options.budget or first.budget)
     if options.official:
-        where = f"--track {cell.track.name} --budget {cell.budget.name}"
+        where = f"--track {track.name} --budget {budget.name}"
         raise UsageError(where, "is not a cell that the manifest claims", "add it to [[claims]], or leave --official")
-    return ChosenCell(cell.track, cell.budget, ("loss",), claimed=False, k=1)
+    return ChosenCell(track, budget, ("loss",), claimed=False, k=1)
 
 
 @contextlib.contextmanager
@@ -112,14 +115,23 @@ def contests(root: Path, slug: str, options: Options, progress: Callable[[str], 
 def outcomes_on_file(root: Path, slug: str) -> tuple[str | None, list[Outcome]]:
     """The patch's digest, and the latest evaluation of this very patch in each cell, decided again from its files.
 
-    What is official goes before what was measured locally.
+    What was measured on today's core goes before what is older, then what is official before what is local.
     """
     sha = check(root, find_folder(root, slug)).patch_sha
+    found = [
+        (
+            evaluation.core_id == track_core_id(root, track_named(evaluation.track)),
+            evaluation.official,
+            store,
+            evaluation,
+        )
+        for store in (Store(root / ".blueberry"), Store(root / "leaderboard"))
+        for evaluation in store.evaluations()
+        if evaluation.slug == slug and evaluation.patch_sha == sha
+    ]
     latest: dict[tuple[str, str], Outcome] = {}
-    for store in (Store(root / ".blueberry"), Store(root / "leaderboard")):
-        for evaluation in store.evaluations():
-            if evaluation.slug == slug and evaluation.patch_sha == sha:
-                latest[evaluation.track, evaluation.budget] = outcome_of(store, evaluation)
+    for _, _, store, evaluation in sorted(found, key=lambda one: one[:2]):
+        latest[evaluation.track, evaluation.budget] = outcome_of(store, evaluation)
     return sha, list(latest.values())
 
 

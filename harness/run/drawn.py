@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from harness.errors import MachineError, UsageError
 from harness.run import arms, checkpoint, host, stage, wire
 from harness.run.kept import KeptRun
 from harness.tracks import Track
@@ -38,8 +39,15 @@ class Drawer:
 @contextlib.contextmanager
 def loaded(root: Path, kept: KeptRun, track: Track) -> Iterator[Drawer]:
     """A fresh worker with the code and the weights of a kept run."""
-    with on_kept(root, kept) as (arm, fd), stage.on_checkpoint("draw", arm, track, fd, host.threads()) as channel:
-        yield Drawer(channel)
+    try:
+        with on_kept(root, kept) as (arm, fd), stage.on_checkpoint("draw", arm, track, fd, host.threads()) as channel:
+            yield Drawer(channel)
+    except stage.StageError as error:
+        spec = kept.record.spec
+        where = f"{spec.track}/{spec.budget}/{spec.arm}"
+        if error.status in ("killed", "infrastructure"):
+            raise MachineError(where, error.error, "see `blueberry doctor`; then run the same command again") from error
+        raise UsageError(where, error.error, "mend the patch: its model cannot be drawn from") from error
 
 
 @contextlib.contextmanager

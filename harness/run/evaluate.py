@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import datetime
 import functools
+import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,21 +19,18 @@ from harness.decide.bank import Banks
 from harness.decide.debts import Debts, debts
 from harness.decide.decision import exchange_rate, first_look
 from harness.decide.explain import explain
-from harness.decide.failures import FAILED
 from harness.errors import MachineError, UsageError
 from harness.records import ledger
 from harness.records.record import EvaluationRecord, Metric, Round, RunRecord, RunSpec
 from harness.records.store import Store
 from harness.run import arms, sandbox, seeds
+from harness.run.attempts import settled
 from harness.run.known import banks_here, known_evaluations
 from harness.run.measure import Prepared, measure_of
 from harness.run.race import Bench, Reporter, race
 from harness.submission.manifest import Manifest
 from harness.submission.patch import PatchedCore
 from harness.tracks import Budget, Track
-
-ATTEMPTS = 2  # a crash, a time-out or a divergence is tried once more; then it is the arm's own
-MACHINE_FAULTS = 5  # killed or lost runs of one pair and arm before a person has to look
 
 
 @dataclass(frozen=True)
@@ -105,6 +103,7 @@ def find(contest: Contest) -> EvaluationRecord | None:
         same = (
             evaluation.slug == contest.slug
             and evaluation.patch_sha == contest.patched.patch_sha
+            and evaluation.builds_on == contest.manifest.builds_on
             and evaluation.track == contest.track.name
             and evaluation.budget == contest.budget.name
             and evaluation.core_id == contest.core_id
@@ -180,6 +179,7 @@ def _open(contest: Contest) -> EvaluationRecord:
     if contest.systems_only and banks.early_rms is None:
         fix = "`blueberry baseline` measures it; or leave the label out"
         raise UsageError("--systems-only", "how far the core's early losses lie apart was not measured", fix)
+    _check_official(contest, banks)
     if "speed" in contest.metrics:
         exchange_rate(banks.kappa, f"{contest.track.name} at {contest.budget.name}")  # refused before anything is spent
     pairs = 2 * (contest.max_pairs + contest.budget.confirm_pairs)
@@ -189,6 +189,28 @@ def _open(contest: Contest) -> EvaluationRecord:
     seeds.keep(contest.root, record.id, salt)
     contest.store.put_evaluation(record)
     return record
+
+
+def _check_official(contest: Contest, banks: Banks) -> None:
+    """What an official row needs beyond a local one; raises MachineError or UsageError."""
+    if not contest.official:
+        return
+    cell = f"{contest.track.name} at {contest.budget.name}"
+    if banks.kappa is None and contest.budget.listed:
+        fix = f"blueberry baseline --track {contest.track.name} --budget {contest.budget.name} --official"
+        raise MachineError(cell, "no exchange rate, so nobody could tell a gain that is too good to be true", fix)
+    for parent in contest.manifest.builds_on:
+        if not any(_confirms(parent, evaluation, contest) for evaluation in contest.store.evaluations()):
+            what = f"builds on {parent[:60]}, which is no confirmed record of {contest.track.name} on today's core"
+            raise UsageError(contest.slug, what, "have that one confirmed first: both arms of a pair will carry it")
+
+
+def _confirms(patch: str, evaluation: EvaluationRecord, contest: Contest) -> bool:
+    """Whether it made a record of this slug@sha256, on the track and the core of a contest."""
+    same = (evaluation.track, evaluation.core_id) == (contest.track.name, contest.core_id)
+    if not same or not evaluation.closed or patch != f"{evaluation.slug}@{evaluation.patch_sha}":
+        return False
+    return cells.overall_verdict(outcome_of(contest.store, evaluation).cells) == "CONFIRMED"
 
 
 def _promise(contest: Contest, banks: Banks, owed: Debts, salt_sha256: str) -> EvaluationRecord:
@@ -201,6 +223,7 @@ def _promise(contest: Contest, banks: Banks, owed: Debts, salt_sha256: str) -> E
         added=contest.patched.added,
         removed=contest.patched.removed,
         supersedes=contest.manifest.supersedes,
+        builds_on=contest.manifest.builds_on,
         track=contest.track.name,
         budget=contest.budget.name,
         metrics=contest.metrics,
@@ -238,6 +261,7 @@ def _run_until_decided(bench: Bench, evaluation: EvaluationRecord, salt: str) ->
         if round_ is None:
             return outcome
         limit = 2 * (evaluation.max_pairs if round_ == "decide" else evaluation.confirm_pairs)
+        limit += len({run.spec.pair for run in outcome.runs if run.spec.stem in bench.before})  # a fresh start
         specs = next_runs(bench, evaluation, outcome.runs, salt, round_, limit)
         if not specs:
             what = f"{limit} pairs of the {round_} round were run, and too few of them have comparable times"
@@ -271,26 +295,11 @@ def next_runs(
         specs = []
         for position, arm in enumerate(order):
             past = [r for r in runs if (r.spec.round, r.spec.pair, r.spec.arm) == (round_, pair, arm)]
-            if not _settled(arm, past):
+            if not settled(arm == "core", past, bench.before):
                 specs.append(_spec(bench, evaluation, salt, round_, pair, arm, position, len(past) + 1))
         if specs:
             return specs
     return []
-
-
-def _settled(arm: str, past: Sequence[RunRecord]) -> bool:
-    """Nothing more to run for this arm of this pair. Raises MachineError when the core itself cannot be trained."""
-    statuses = [record.status for record in past]
-    if "completed" in statuses or ("refused" in statuses and arm != "core"):
-        return True
-    # a run that its harness left behind has no host, and is no fault of the machine: people interrupt long runs
-    machine = sum(record.status in ("killed", "infrastructure") and record.host is not None for record in past)
-    exhausted = sum(status in FAILED for status in statuses) >= ATTEMPTS
-    if machine >= MACHINE_FAULTS or (arm == "core" and (exhausted or "refused" in statuses)):
-        error = past[-1].error or past[-1].status
-        fix = "see `blueberry doctor`; then run the same command again"
-        raise MachineError(f"pair {past[-1].spec.pair}, {arm}", f"cannot be trained here: {error}", fix)
-    return exhausted
 
 
 def _spec(
@@ -346,3 +355,4 @@ def settle(root: Path, store: Store, closed: EvaluationRecord) -> None:
     """What follows closing, and is made up for on the next call if the harness died in between."""
     ledger.append(store, closed.id)
     seeds.forget(root, closed.id)
+    shutil.rmtree(root / ".blueberry" / "work" / closed.id, ignore_errors=True)

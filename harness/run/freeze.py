@@ -78,7 +78,8 @@ def _trained(freezing: Freezing, arm: Arm, reporter: Reporter) -> tuple[bytes, F
     )
     feed = reconstruction.feed(data, track, SEED, tokens, freezing.epochs)
     reporter.stage(spec, "train")
-    trained = judge.train(arm, spec, track, feed, None, lambda *told: reporter.tick(spec, *told))
+    seed = host.worker_seed("", SEED, 0)
+    trained = judge.train(arm, track, tokens, seed, feed, None, lambda *told: reporter.tick(spec, *told))
     sealed = trained.checkpoint
     try:
         asked = reconstruction.held_out(data, track, freezing.budget, "validation", "")

@@ -46,9 +46,12 @@ def describe() -> Host:
     )
 
 
-def worker_seed(seed: int, init_key: int) -> int:
-    """Seed of initialisation and dropout. The run's own seed, which also orders the data, never reaches a worker."""
-    return int(hashlib.sha256(f"{seed}|worker|{init_key}".encode()).hexdigest()[:8], 16)
+def worker_seed(secret: str, seed: int, init_key: int) -> int:
+    """Seed of initialisation and dropout. The run's own seed, which also orders the data, never reaches a worker.
+
+    Nor can it be found by trying all: the evaluation's secret, where there is one, is part of what is hashed.
+    """
+    return int(hashlib.sha256(f"{seed}|worker|{init_key}{secret}".encode()).hexdigest()[:8], 16)
 
 
 def precision() -> str:
@@ -62,10 +65,11 @@ def precision() -> str:
 
 @functools.cache
 def _cuda_device() -> tuple[str, float] | None:
-    """Name, as torch has it too, and compute capability of the first CUDA device; None without one."""
-    if shutil.which("nvidia-smi") is None or os.environ.get("CUDA_VISIBLE_DEVICES") == "":
+    """Name, as torch has it too, and compute capability of the CUDA device that torch uses; None without one."""
+    first = os.environ.get("CUDA_VISIBLE_DEVICES", "0").partition(",")[0]
+    if shutil.which("nvidia-smi") is None or first in ("", "-1"):
         return None
-    command = ["nvidia-smi", "--query-gpu=name,compute_cap", "--format=csv,noheader"]
+    command = ["nvidia-smi", f"--id={first}", "--query-gpu=name,compute_cap", "--format=csv,noheader"]
     lines = subprocess.run(command, capture_output=True, text=True, check=False).stdout.splitlines()
     name, _, capability = lines[0].partition(", ") if lines else ("", "", "")
     return (name, float(capability)) if capability.replace(".", "", 1).isdecimal() else None

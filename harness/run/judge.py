@@ -15,7 +15,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from harness.records.record import Host, ModelFacts, RunSpec
+from harness.records.record import Host, ModelFacts
 from harness.run import checkpoint, host, stage, wire
 from harness.tracks import Track
 
@@ -59,13 +59,18 @@ class Trained:
 Tick = Callable[[int, float | None, float], None]  # tokens served, train loss, seconds since the clock started
 
 
-def train(arm: stage.Arm, spec: RunSpec, track: Track, feed: Feed, micro_batch: int | None, tick: Tick) -> Trained:
-    """Serves the budget, stops the clock when the checkpoint is complete, seals it."""
+def train(
+    arm: stage.Arm, track: Track, tokens: int, seed: int, feed: Feed, micro_batch: int | None, tick: Tick
+) -> Trained:
+    """Serves the budget of `tokens`, stops the clock when the checkpoint is complete, seals it.
+
+    `seed` is the worker's own (host.worker_seed).
+    """
     threads = host.threads()
     job = {
         **stage.job_for("train", track),
-        "seed": host.worker_seed(spec.seed, spec.init_key),
-        "budget_tokens": spec.tokens,
+        "seed": seed,
+        "budget_tokens": tokens,
         "micro_batch": micro_batch,
         **feed.told,
     }
@@ -74,8 +79,9 @@ def train(arm: stage.Arm, spec: RunSpec, track: Track, feed: Feed, micro_batch: 
     try:
         with stage.started(arm, job, fd, threads) as channel:
             ready = stage.answer(channel, "ready")
+            _check_device(ready)
             start = time.monotonic()
-            channel.deadline = start + min(GRACE_S, arm.patience_s) + spec.tokens / track.slowest_tokens_per_s
+            channel.deadline = start + min(GRACE_S, arm.patience_s) + tokens / track.slowest_tokens_per_s
             curve = _serve(channel, feed, start, tick)
             done = stage.answer(channel, "done")
             checkpoint.freeze(fd)  # before the clock stops, so that nothing can be added on time that is not counted
@@ -92,6 +98,14 @@ def train(arm: stage.Arm, spec: RunSpec, track: Track, feed: Feed, micro_batch: 
     model = told.model_copy(update={"parameters": sealed.parameters})
     served, setup = feed.served, start - launched
     return Trained(sealed, served, feed.unique_tokens, setup, seconds, curve, model, host.describe())
+
+
+def _check_device(ready: dict[str, Any]) -> None:
+    """Raises StageError where a worker does not train on what its run file will say that it did."""
+    expected, found = host.describe().accelerator, stage.text(ready.get("device"), 100)
+    if not found.startswith(expected):  # a slice of an accelerator has a longer name
+        what = f"the worker trains on {found}, and this machine's device is {expected}"
+        raise stage.StageError("infrastructure", f"train: {what}; `blueberry doctor` and torch must agree")
 
 
 def rehearse(arm: stage.Arm, track: Track) -> None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from harness.decide import power
+from harness.decide.decision import SPEED_MARGIN
 from harness.records.record import Metric
 from harness.run import host
 from harness.run.known import Known, banks_here, known_evaluations
@@ -43,8 +44,9 @@ def plan_cell(
     """Expectations from the noise bank and from what closed evaluations took on this host class."""
     known = known_evaluations(root, track)
     banks = banks_here(known, track, budget)
-    source = banks.loss if metric == "loss" else banks.time
-    sigma, d0 = source.s0, source.d0
+    sigma = banks.loss.s0 if metric == "loss" else banks.time.s0
+    d0 = banks.loss.d0 if metric == "loss" else min(banks.loss.d0, banks.time.d0)
+    margin = 0.0 if metric == "loss" else SPEED_MARGIN
     seconds = _seconds_per_pair(known, budget, host.describe().host_class)
     most = max_pairs + budget.confirm_pairs
     least = power.least_detectable(sigma, max_pairs, k, d0=d0) if sigma else None
@@ -56,7 +58,7 @@ def plan_cell(
         confirm_pairs=budget.confirm_pairs,
         sigma=sigma,
         bank=banks.source,
-        least_detectable=least,
+        least_detectable=None if least is None else margin + least,
         pairs_without_gain=power.expected_pairs(0.0, sigma, max_pairs, k, d0=d0) if sigma else None,
         pairs_with_gain=power.expected_pairs(2 * least, sigma, max_pairs, k, d0=d0) if sigma and least else None,
         seconds_per_pair=seconds,
@@ -66,7 +68,23 @@ def plan_cell(
 
 
 def _seconds_per_pair(known: Known, budget: Budget, host_class: str) -> float | None:
-    """Twice the median wall time of a run, start-up, scoring and audit included, over closed evaluations."""
+    """Twice the median of what a run took: set-up and training, and its share of scoring and audit."""
+    per_run = []
+    for evaluation, runs in known:
+        for run in runs if evaluation.budget == budget.name else ():
+            here = run.host is not None and run.host.host_class == host_class
+            stages = (run.setup_seconds, run.train_seconds, run.score_seconds, run.audit_seconds)
+            if here and run.status == "completed" and run.spec.tokens == budget.tokens and None not in stages:
+                set_up, train, score, audit = (seconds or 0.0 for seconds in stages)
+                at_once = (
+                    2 if run.host is not None and run.host.accelerator == "cpu" else 1
+                )  # arms that are scored together
+                per_run.append(set_up + train + (score + audit) / at_once)
+    return 2 * statistics.median(per_run) if per_run else _wall_seconds_per_pair(known, budget, host_class)
+
+
+def _wall_seconds_per_pair(known: Known, budget: Budget, host_class: str) -> float | None:
+    """The same from the dates of evaluations alone, pauses included: older run files tell no more."""
     per_run = []
     for evaluation, runs in known:
         here = runs and all(run.host and run.host.host_class == host_class for run in runs)

@@ -12,15 +12,15 @@ from pathlib import Path
 from typing import Any
 
 from harness.data import control
-from harness.errors import Fault
-from harness.records.record import AuditResult, RunSpec
+from harness.errors import Fault, MachineError
+from harness.records.record import AuditResult
 from harness.rules import RULES
 from harness.run import arms, host, judge
 from harness.run.measure import measure_of
 from harness.run.stage import Arm, StageError
 from harness.submission.manifest import load_manifest
 from harness.submission.patch import apply
-from harness.tracks import TRACKS, Budget, TextTrack, Track, budget_named
+from harness.tracks import TRACKS, TextTrack, Track, budget_named
 
 PROBED = {"lm": "llm-tiny", "flow": "flow-tiny", "vqvae": "vqvae-tiny", "multimodal": "multimodal-tiny"}
 Say = Callable[[str], None]
@@ -50,6 +50,8 @@ def _probed(arm: Arm, track: Track, say: Say) -> list[Fault]:
     try:
         audits = _audited(arm, track, say)
     except StageError as error:
+        if error.status in ("killed", "infrastructure"):
+            raise MachineError(where, error.error, "see `blueberry doctor`; then run the same command again") from error
         rule = RULES[error.status.replace("_", "-")]
         return [Fault(rule.id, where, error.error, rule.fix)]
     broken = [audit for audit in audits if not audit.ok]
@@ -69,7 +71,7 @@ def _audited(arm: Arm, track: Track, say: Say) -> tuple[AuditResult, ...]:
         control.prepare_control(track) if isinstance(track, TextTrack) else measure.prepare(track, None, say)
     )
     feed = measure.feed(prepared, track, 0, budget.tokens, 1)
-    trained = judge.train(arm, _spec(arm, track, budget), track, feed, None, lambda *told: None)
+    trained = judge.train(arm, track, budget.tokens, 0, feed, None, lambda *told: None)
     threads, fd = host.threads(), trained.checkpoint.fd
     try:
         asked = measure.held_out(prepared, track, test, "validation", "probe")
@@ -83,20 +85,3 @@ def _audited(arm: Arm, track: Track, say: Say) -> tuple[AuditResult, ...]:
         return (*checks, *measure.audit(arm, track, fd, asked, scored, None, 2 * test.audit_cuts, threads))
     finally:
         trained.checkpoint.close()
-
-
-def _spec(arm: Arm, track: Track, budget: Budget) -> RunSpec:
-    return RunSpec(
-        arm=arm.name,
-        patch_sha=arm.patch_sha,
-        core_id="",
-        track=track.name,
-        budget=budget.name,
-        tokens=budget.tokens,
-        seed=0,
-        round="decide",
-        pair=0,
-        order=0,
-        attempt=1,
-        data_id="control",
-    )

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import contextlib
 import datetime
+import io
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -18,10 +20,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.audit import band
-from harness.records.atomic import disk_trouble
+from harness.records.atomic import write_atomically
 from harness.records.record import AuditResult, Metrics, RunRecord, RunSpec, Status
 from harness.records.store import Store
 from harness.run import arms, host, judge, kept, sandbox
+from harness.run.alone import alone
 from harness.run.measure import Prepared, Scored, measure_of
 from harness.run.stage import Arm, StageError
 from harness.submission.patch import PatchedCore
@@ -73,6 +76,7 @@ class Bench:
     arms: Mapping[str, Arm]  # by the arm's name
     work: Path  # scratch of this evaluation
     kept: Path  # where the last completed run of each arm stays
+    before: frozenset[str]  # stems of the runs from before this harness was started
     micro_batch: int | None
     epochs: int
     reporter: Reporter
@@ -99,6 +103,7 @@ class Bench:
                 arms=built,
                 work=work,
                 kept=kept.cell_folder(order.root, order.track.name, order.budget.name),
+                before=frozenset(run.spec.stem for run in order.store.runs(evaluation)),
                 micro_batch=order.micro_batch,
                 epochs=order.epochs,
                 reporter=reporter,
@@ -119,7 +124,15 @@ class _Run:
     trained: judge.Trained | None = None
     scored: Scored | None = None
     audits: tuple[AuditResult, ...] = ()
+    seconds: dict[str, float] = field(default_factory=dict)  # of its untimed stages
     failure: StageError | None = None
+
+    @contextlib.contextmanager
+    def lasting(self, stage: str) -> Iterator[None]:
+        """Notes how long the block took."""
+        started = time.monotonic()
+        yield
+        self.seconds[stage] = round(time.monotonic() - started, 2)
 
     @property
     def alive(self) -> bool:
@@ -128,6 +141,11 @@ class _Run:
 
 def race(bench: Bench, specs: Sequence[RunSpec]) -> list[RunRecord]:
     """Runs one arm or both arms of a pair, in the order given. A failure of the first spares the second."""
+    with alone(bench.reporter.note):
+        return _raced(bench, specs)
+
+
+def _raced(bench: Bench, specs: Sequence[RunSpec]) -> list[RunRecord]:
     runs: list[_Run] = []
     try:
         for spec in specs:
@@ -156,7 +174,9 @@ def _train(bench: Bench, spec: RunSpec) -> _Run:
         bench.reporter.tick(spec, tokens, loss, seconds)
 
     try:
-        run.trained = judge.train(bench.arms[spec.arm], spec, bench.track, feed, bench.micro_batch, tick)
+        seed = host.worker_seed(bench.secret, spec.seed, spec.init_key)
+        arm, tokens = bench.arms[spec.arm], spec.tokens
+        run.trained = judge.train(arm, bench.track, tokens, seed, feed, bench.micro_batch, tick)
     except StageError as failure:
         run.failure = failure
     return run
@@ -184,9 +204,13 @@ def _known_core_size(bench: Bench) -> int | None:
 
 
 def _side_by_side(runs: Sequence[_Run], stage: Callable[[_Run, int], None]) -> None:
-    """One stage for all runs that are still alive, at the same time, the processors shared between them."""
+    """One stage for all runs that are still alive, at the same time, the processors shared between them.
+
+    On an accelerator one after the other: an arm could take the memory that the other one needs.
+    """
     alive = [run for run in runs if run.alive]
-    threads = max(1, host.threads() // max(1, len(alive)))
+    together = 1 if host.describe().accelerator != "cpu" else max(1, len(alive))
+    threads = max(1, host.threads() // together)
 
     def guarded(run: _Run) -> None:
         try:
@@ -194,15 +218,19 @@ def _side_by_side(runs: Sequence[_Run], stage: Callable[[_Run, int], None]) -> N
         except StageError as failure:
             run.failure = failure
 
-    with ThreadPoolExecutor(max_workers=2) as pool:
+    pool = ThreadPoolExecutor(max_workers=together)
+    try:
         list(pool.map(guarded, alive))
+    finally:
+        pool.shutdown(wait=False)  # all is done by now, or a person has interrupted and should not wait for it
 
 
 def _score(bench: Bench, run: _Run, threads: int) -> None:
     assert run.trained is not None
     bench.reporter.stage(run.spec, "score")
     arm, fd, held_out = bench.arms[run.spec.arm], run.trained.checkpoint.fd, bench.held_out(run.spec)
-    run.scored = measure_of(bench.track).score(arm, bench.track, fd, held_out, threads)
+    with run.lasting("score"):
+        run.scored = measure_of(bench.track).score(arm, bench.track, fd, held_out, threads)
     run.audits += run.scored.checks
     _refuse_broken(run)
 
@@ -215,7 +243,10 @@ def _audit(bench: Bench, run: _Run, scored: Mapping[str, Scored], threads: int) 
     reference = others[0] if others else _earlier_reference(bench, run.spec)
     arm, fd, held_out = bench.arms[run.spec.arm], run.trained.checkpoint.fd, bench.held_out(run.spec)
     count = bench.budget.audit_cuts
-    run.audits += measure_of(bench.track).audit(arm, bench.track, fd, held_out, run.scored, reference, count, threads)
+    with run.lasting("audit"):
+        run.audits += measure_of(bench.track).audit(
+            arm, bench.track, fd, held_out, run.scored, reference, count, threads
+        )
     _refuse_broken(run)
 
 
@@ -242,7 +273,7 @@ def _finish(bench: Bench, run: _Run) -> RunRecord:
     if record.status == "completed" and run.spec.arm == "core":
         _keep_reference(bench, run)  # first: with the run file there, nobody would score the core again for its pair
     bench.store.put_run(record)
-    if record.status == "completed":
+    if record.status == "completed" and run.spec.round != "ladder" and not run.spec.init_key:
         assert run.trained is not None
         kept.keep(bench.kept, bench.arms[run.spec.arm], record, run.trained.checkpoint.fd)
     return record
@@ -250,10 +281,9 @@ def _finish(bench: Bench, run: _Run) -> RunRecord:
 
 def _keep_reference(bench: Bench, run: _Run) -> None:
     assert run.scored is not None
-    path = _reference_path(bench, run.spec)
-    with disk_trouble(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        np.save(path, run.scored.by_item)
+    raw = io.BytesIO()
+    np.save(raw, run.scored.by_item)
+    write_atomically(_reference_path(bench, run.spec), raw.getvalue())
 
 
 def _record(bench: Bench, run: _Run) -> RunRecord:
@@ -272,6 +302,8 @@ def _record(bench: Bench, run: _Run) -> RunRecord:
         unique_tokens=trained.unique_tokens if trained else 0,
         train_seconds=round(trained.seconds, 4) if trained else None,
         setup_seconds=round(trained.setup_seconds, 2) if trained else None,
+        score_seconds=run.seconds.get("score"),
+        audit_seconds=run.seconds.get("audit"),
         curve=trained.curve if trained else (),
         model=trained.model if trained else None,
         audits=run.audits,

@@ -66,6 +66,14 @@ class Worker:
     def printed(self) -> str:
         return b"".join(self._tail).decode("utf-8", "replace")
 
+    def ended(self, patience_s: float) -> bool:
+        """Whether it comes to its end in that time without being killed from here."""
+        try:
+            self.process.wait(patience_s)
+        except subprocess.TimeoutExpired:
+            return False
+        return True
+
     def kill(self) -> int:
         """Ends the worker and everything it started, and waits until all of it is gone; returns its exit status."""
         mine = self.processes()
@@ -193,7 +201,10 @@ def _trial(backend: Backend) -> str:
         Path(outside).chmod(0o755)
         source = Path(bubblewrap.__file__).with_name("trial.py")
         (folder / "trial.py").write_bytes(source.read_bytes())
-        worker = launch(folder, (), 1, "trial.py", backend)
+        try:
+            worker = launch(folder, (), 1, "trial.py", backend)
+        except OSError as error:
+            return f"it cannot be started: {error}"[:200]
         with contextlib.suppress(subprocess.TimeoutExpired):
             worker.process.wait(timeout=20)
         status = worker.kill()

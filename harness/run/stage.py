@@ -19,6 +19,7 @@ from harness.run import checkpoint, sandbox, wire
 from harness.tracks import Track
 
 PATIENCE_S = 600.0
+ENDING_S = 10.0  # between a worker's last word and its end
 
 
 class StageError(Exception):
@@ -59,6 +60,8 @@ def started(arm: Arm, job: dict[str, Any], checkpoint_fd: int, threads: int) -> 
     except wire.SilentError as error:
         raise StageError("timed_out", f"{job['stage']}: no answer within the time limit") from error
     except wire.ClosedError as error:
+        if not worker.ended(ENDING_S):
+            raise StageError("crashed", f"{job['stage']}: the worker closed its pipe and went on") from error
         status = worker.kill()
         if status == -9 and not worker.over and worker.backend != "none":
             raise StageError("killed", f"{job['stage']}: the worker was killed, and not for what it used") from error

@@ -131,7 +131,8 @@ def train(channel: Any, job: dict[str, Any], checkpoint: str) -> None:
     model = core.build(getattr(recipe, job["model"]), recipe.PRESETS[job["preset"]], job["seed"], device)
     trainer = core.Trainer(model, job["budget_tokens"], precision="auto", micro_batch=job["micro_batch"])
     trainer.warm_up()
-    channel.send({"kind": "ready", **trainer.facts()})
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
+    channel.send({**trainer.facts(), "kind": "ready", "device": name})
     trainer.train(STREAMS[job["metric"]](channel, torch, job))
     from safetensors.torch import save
 

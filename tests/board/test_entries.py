@@ -4,6 +4,7 @@ from scipy import stats
 
 from harness.board.entries import entries_of, measure
 from harness.decide.pairs import pairs_of
+from tests.decide.conftest import make_evaluation, make_runs
 
 
 def judged(factory, *args, **fields):
@@ -68,3 +69,17 @@ def test_a_loss_gain_that_costs_more_than_it_is_worth_is_labelled(factory):
 def test_each_claimed_metric_has_an_entry(factory):
     entries = judged(factory, "idea", (0.031, 0.027), metrics=("loss", "speed"), k=2)
     assert [entry.cell.metric for entry in entries] == ["loss", "speed"]
+
+
+def test_a_speed_record_shows_the_pairs_that_confirmed_it():
+    """One confirm pair was interrupted, so a fifth one took its place; the loss claim has its first four."""
+    fresh = make_runs([0.001, 0.5, 0.001, 0.001, 0.001], [-0.05, 0.3, -0.05, -0.05, -0.05], round="confirm")
+    resumed = [
+        run.model_copy(update={"spec": run.spec.model_copy(update={"attempt": 2})}) if run.spec.pair == 1 else run
+        for run in fresh
+    ]
+    runs = (*make_runs([0.03, 0.03, 0.03, 0.03], [-0.05] * 4), *resumed)
+    speed, loss = entries_of(make_evaluation(metrics=("speed", "loss"), k=2), runs)
+    assert (speed.state, speed.confirmed.pairs) == ("confirmed", 4)
+    assert speed.confirmed.time_ratio < 0.96 and speed.confirmed.gain < 0.01
+    assert loss.confirmed.pairs == 4 and loss.confirmed.gain > 0.1

@@ -111,6 +111,12 @@ def test_larger_budgets_are_named_with_their_outcome(factory):
     assert row[-3] == "1M rejected"
 
 
+def test_a_gain_on_top_of_other_patches_says_so(factory):
+    factory.evaluation("idea", GOOD, FRESH, builds_on=("wide@" + "0" * 64,))
+    (row,) = rows(part(text_of(factory), "smoke: loss (data dadadada)"))
+    assert row[2] == "[idea](reports/idea.md) given wide (Ada)"
+
+
 def test_what_was_tried_is_listed_with_its_reason(factory):
     factory.evaluation("worse", (-0.03, -0.03))
     factory.evaluation("leaky", (0.3, 0.3), status="refused")
@@ -151,7 +157,10 @@ def test_a_review_on_an_older_core_waits_for_nobody(factory):
     factory.evaluation("today", GOOD, faster=-0.3)
     text = text_of(factory)
     assert [row[7] for row in rows(part(text, "Running and waiting"))] == ["review, provisional"]
-    assert [row[8] for row in rows(part(text, "Tried"))] == ["review, stale, provisional"]
+    today, earlier = part(text, "Tried").split("<details>")
+    assert "Nothing." in today
+    assert "earlier cores (1)" in earlier
+    assert [row[8] for row in rows(earlier)] == ["review, provisional"]
 
 
 def test_local_rows_link_to_no_report(factory):

@@ -146,7 +146,10 @@ def test_a_claim_on_speed_without_an_exchange_rate_is_the_machines_fault(judge: 
         judge([0.0], [-0.1], "speed", kappa=kappa)
     assert "blueberry baseline" in str(raised.value)
     cell = judge(MID, kappa=kappa)
-    assert (cell.verdict, cell.net_gain, cell.net_interval) == ("ACCEPT_LOSS", None, None)
+    accepted = (
+        "ACCEPT_LOSS" if kappa is None else "REVIEW_TRADEOFF"
+    )  # where tokens gain nothing, what does a patch gain?
+    assert (cell.verdict, cell.net_gain, cell.net_interval) == (accepted, None, None)
 
 
 def test_an_idea_that_was_tried_before_has_to_reach_half_the_bar(judge: Make) -> None:
@@ -296,7 +299,39 @@ def test_a_submission_that_fails_its_way_out_of_the_clock_goes_to_people(
     crashed = judge_cell(evaluation_file(), [*runs, retried(run_file, 1, "crashed")], "loss")
     assert crashed.verdict == "REVIEW_TRADEOFF" and "1 of 4 pairs without a time" in crashed.reason
     killed = judge_cell(evaluation_file(), [*runs, retried(run_file, 1, "killed")], "loss")
-    assert killed.verdict == "ACCEPT_LOSS", "an interruption is not its doing"
+    assert killed.verdict == "REVIEW_TRADEOFF", "a worker can kill itself as well as be killed"
+    fresh = [*run_files(MID[:4]), *run_files(MID[:4], round="confirm"), retried(run_file, 1, "killed", round="confirm")]
+    assert "ended 1 of" in judge_cell(evaluation_file(), fresh, "loss").reason
+    cut_off = judge_cell(evaluation_file(), [*runs, retried(run_file, 1, "killed", host=None)], "loss")
+    assert cut_off.verdict == "ACCEPT_LOSS", "an interruption is not its doing"
+
+
+@pytest.mark.parametrize("stage", ["setup_seconds", "score_seconds", "audit_seconds"])
+def test_work_that_no_clock_counts_goes_to_people_when_it_is_much_more_than_the_core_s(
+    evaluation_file: Make, run_files: Make, stage: str
+) -> None:
+    def judged(own: float) -> Any:
+        runs = [
+            run.model_copy(update={stage: own if run.spec.patch_sha else 10.0})
+            for round in ("decide", "confirm")
+            for run in run_files(MID[:4], round=round)
+        ]
+        return judge_cell(evaluation_file(), runs, "loss")
+
+    assert judged(24.0).verdict == "ACCEPT_LOSS"
+    cell = judged(26.0)
+    assert cell.verdict == "REVIEW_TRADEOFF" and "26 s, which no clock counts" in cell.reason
+
+
+def test_a_gain_that_validation_shows_and_the_test_split_does_not_is_pointed_out(
+    evaluation_file: Make, run_files: Make
+) -> None:
+    def judged(fresh: float) -> Any:
+        runs = (*run_files([0.03, 0.031, 0.029, 0.03]), *run_files([fresh] * 4, round="confirm"))
+        return judge_cell(evaluation_file(), runs, "loss")
+
+    assert not judged(0.02).fades, "winners are a little lucky"
+    assert judged(0.005).fades and judged(0.005).confirm.confirmed
 
 
 def test_a_batch_cut_to_fit_by_the_submission_alone_is_its_own_doing(evaluation_file: Make, run_files: Make) -> None:

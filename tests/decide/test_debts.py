@@ -16,7 +16,7 @@ def record(evaluation_file: Make, run_files: Make) -> Callable[..., Any]:
 
     def made(closed: str, metric: str, D: float, R: float, **changes: Any) -> Any:
         decide = run_files([0.03 if metric == "loss" else 0.0] * 4, [0.0 if metric == "loss" else -0.06] * 4)
-        fields = dict(metrics=(metric,), official=True, closed=closed) | changes
+        fields = dict(slug=f"idea-{closed}", metrics=(metric,), official=True, closed=closed) | changes
         return evaluation_file(**fields), (*decide, *run_files([D] * 4, [R] * 4, round="confirm"))
 
     return made
@@ -52,7 +52,15 @@ def test_a_revoked_record_owes_nothing(record: Make) -> None:
     assert debts([record("1", "speed", -0.002, 0.05)], "llm-tiny", "8M").loss == 0
 
 
+def test_an_idea_that_was_measured_again_on_another_core_owes_what_its_last_measurement_says(record: Make) -> None:
+    history = [record("1", "speed", -0.002, -0.05, slug="a", core_id="0"), record("2", "speed", -0.001, -0.05)]
+    history.append(record("3", "speed", -0.004, -0.05, slug="a"))
+    assert debts(history, "llm-tiny", "8M").loss == pytest.approx(0.005)
+    history.append(record("4", "speed", -0.004, 0.05, slug="a"))  # another patch of it, which did not hold
+    assert debts(history, "llm-tiny", "8M").loss == pytest.approx(0.005), "the record stands all the same"
+
+
 def test_a_record_that_was_run_again_in_a_sandbox_owes_once(record: Make) -> None:
-    bare = record("1", "speed", -0.002, -0.05, id="bare", provisional=True)
-    boxed = record("2", "speed", -0.003, -0.05, id="boxed")
+    bare = record("1", "speed", -0.002, -0.05, id="bare", slug="a", provisional=True)
+    boxed = record("2", "speed", -0.003, -0.05, id="boxed", slug="a")
     assert debts([bare, boxed], "llm-tiny", "8M").loss == pytest.approx(0.003)

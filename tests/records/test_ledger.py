@@ -4,6 +4,8 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from harness.errors import MachineError, UsageError
 from harness.records import ledger
@@ -47,9 +49,18 @@ def closed_evaluation(store: Store, name: str) -> EvaluationRecord:
     return evaluation
 
 
+@pytest.fixture(scope="module")
+def closed_store(tmp_path_factory: pytest.TempPathFactory) -> Store:
+    return made(tmp_path_factory.mktemp("store"))
+
+
 @pytest.fixture
 def store(tmp_path: Path) -> Store:
-    store = Store(tmp_path)
+    return made(tmp_path)
+
+
+def made(folder: Path) -> Store:
+    store = Store(folder)
     for name in ("first", "second", "third"):
         closed_evaluation(store, name)
         ledger.append(store, name)
@@ -101,6 +112,50 @@ def test_a_closed_evaluation_that_the_ledger_does_not_list_is_told(store: Store)
     path.write_text("".join(path.read_text().splitlines(keepends=True)[:2]))
     with pytest.raises(MachineError, match=r"third\.json: is closed, but"):
         ledger.verify(store)
+
+
+@given(st.data())
+@settings(max_examples=300, deadline=None)
+def test_no_bit_of_a_closed_store_can_flip_unseen(closed_store: Store, data: st.DataObject) -> None:
+    files = sorted(path for path in closed_store.folder.rglob("*.json*") if path.is_file())
+    path = data.draw(st.sampled_from(files))
+    before = path.read_bytes()
+    place = data.draw(st.integers(0, 8 * len(before) - 1))
+    flipped = bytearray(before)
+    flipped[place // 8] ^= 1 << place % 8
+    path.write_bytes(flipped)
+    try:
+        with pytest.raises(MachineError) as raised:
+            ledger.verify(closed_store)
+        assert str(closed_store.folder) in str(raised.value)
+    finally:
+        path.write_bytes(before)
+
+
+@given(st.data())
+@settings(max_examples=100, deadline=None)
+def test_no_file_of_a_closed_store_can_lose_its_end_unseen(closed_store: Store, data: st.DataObject) -> None:
+    files = sorted(path for path in closed_store.folder.rglob("*.json*") if path.is_file())
+    path = data.draw(st.sampled_from(files))
+    before = path.read_bytes()
+    path.write_bytes(before[: data.draw(st.integers(0, len(before) - 1))])
+    try:
+        with pytest.raises(MachineError):
+            ledger.verify(closed_store)
+    finally:
+        path.write_bytes(before)
+
+
+def test_an_evaluation_from_before_a_field_existed_can_be_invalidated(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    closed_evaluation(store, "old")
+    path = store.evaluation_path("old")
+    older = json.loads(path.read_text())
+    del older["epochs"], older["systems_only"]
+    path.write_text(json.dumps(older, indent=1, sort_keys=True) + "\n")
+    ledger.append(store, "old")
+    assert ledger.invalidate(store, "old", "found later").invalidated == "found later"
+    ledger.verify(store)
 
 
 def test_an_invalidated_evaluation_keeps_its_place_and_says_why(store: Store) -> None:

@@ -116,6 +116,18 @@ for place in ("{cache}", "{root}/.blueberry", "{root}/leaderboard"):
     Case("writes-the-harness", IMPORT, "open('{harness}/decide/stats.py', 'a').write('#')", "crashed"),
     Case("writes-the-system", IMPORT, "open('/usr/lib/python3/blueberry.py', 'w')", "crashed"),
     Case("changes-its-own-code", IMPORT, "open(__file__, 'a').write('#')", "crashed"),
+    Case(
+        "leaves-memory-to-the-next-stage",
+        IMPORT,
+        "import ctypes\nassert ctypes.CDLL(None, use_errno=True).shmget(0xB1EB, 4096, 0o1666) < 0, 'left it'",
+        "nothing",
+    ),
+    Case(
+        "counts-several-weights-as-one",
+        STATE,
+        "if self.steps:\n    return {name: value.view(torch.int32) for name, value in self.model.state_dict().items()}",
+        "crashed",
+    ),
     Case("raises-its-priority", IMPORT, "import os\nos.nice(-10)", "crashed"),
     # what it could do to the run
     Case(

@@ -90,3 +90,31 @@ def test_a_shape_that_is_no_shape_is_refused(extent: object) -> None:
     with pytest.raises(checkpoint.CheckpointError):
         checkpoint.seal(fd)
     os.close(fd)
+
+
+HEADERS = {
+    "several weights in one number": {"a": {"dtype": "I64", "shape": [3], "data_offsets": [0, 24]}},
+    "more bytes than numbers": {"a": {"dtype": "F32", "shape": [1], "data_offsets": [0, 24]}},
+    "a gap": {
+        "a": {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]},
+        "b": {"dtype": "F32", "shape": [2], "data_offsets": [16, 24]},
+    },
+    "tensors over each other": {
+        "a": {"dtype": "F32", "shape": [6], "data_offsets": [0, 24]},
+        "b": {"dtype": "F32", "shape": [6], "data_offsets": [0, 24]},
+    },
+    "a letter to the next stage": {
+        "a": {"dtype": "F32", "shape": [6], "data_offsets": [0, 24]},
+        "__metadata__": {"note": "what the train worker saw"},
+    },
+    "a field that is no field": {"a": {"dtype": "F32", "shape": [6], "data_offsets": [0, 24], "note": "hello"}},
+}
+
+
+@pytest.mark.parametrize("name", HEADERS)
+def test_a_checkpoint_carries_what_is_counted_and_nothing_else(name: str) -> None:
+    head = json.dumps(HEADERS[name]).encode()
+    fd = memory_file(struct.pack("<Q", len(head)) + head + bytes(24))
+    with pytest.raises(checkpoint.CheckpointError):
+        checkpoint.seal(fd)
+    os.close(fd)

@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from harness.decide.cells import judge_cell
-from harness.errors import MachineError
+from harness.errors import MachineError, UsageError
 from harness.records.record import EvaluationRecord, RunRecord, RunSpec
 from harness.records.store import Store
-from harness.run import sandbox
-from harness.run.evaluate import next_round, next_runs, superseded, to_be_run_again
+from harness.run import host, sandbox
+from harness.run.attempts import MACHINE_FAULTS, settled
+from harness.run.evaluate import _check_official, next_round, next_runs, superseded, to_be_run_again
 from harness.run.race import Bench
 from harness.run.seeds import core_first
 from harness.tracks import budget_named, track_named
-from tests.decide.conftest import make_evaluation
+from tests.decide.conftest import make_evaluation, make_runs
 
 SALT = "7" * 64
 
@@ -36,6 +39,7 @@ def bench(tmp_path: Path) -> Bench:
         arms={},
         work=tmp_path,
         kept=tmp_path,
+        before=frozenset(),
         micro_batch=None,
         epochs=1,
         reporter=nothing,
@@ -92,6 +96,28 @@ def test_a_refused_core_stops_the_evaluation_for_a_person(bench: Bench) -> None:
         next_runs(bench, evaluation(), [record(core, "refused")], SALT, "decide", 2)
 
 
+def test_after_a_person_has_looked_a_core_that_failed_is_tried_again(bench: Bench) -> None:
+    specs = next_runs(bench, evaluation(), [], SALT, "decide", 2)
+    core = next(spec for spec in specs if spec.arm == "core")
+    failed = [record(core, "crashed"), record(core.model_copy(update={"attempt": 2}), "crashed")]
+    with pytest.raises(MachineError, match="cannot be trained here"):
+        next_runs(bench, evaluation(), failed, SALT, "decide", 2)
+    later = replace(bench, before=frozenset(run.spec.stem for run in failed))
+    again = [spec for spec in next_runs(later, evaluation(), failed, SALT, "decide", 2) if spec.arm == "core"]
+    assert [spec.attempt for spec in again] == [3]
+
+
+def test_a_core_that_is_killed_again_and_again_is_not_tried_for_ever(bench: Bench) -> None:
+    core = next(spec for spec in next_runs(bench, evaluation(), [], SALT, "decide", 2) if spec.arm == "core")
+    killed = [
+        record(core.model_copy(update={"attempt": attempt}), "killed").model_copy(update={"host": host.describe()})
+        for attempt in range(1, MACHINE_FAULTS + 1)
+    ]
+    assert not settled(True, killed[:-1], frozenset())
+    with pytest.raises(MachineError, match="cannot be trained here"):
+        settled(True, killed, frozenset())
+
+
 def test_a_speed_claim_that_was_interrupted_while_being_confirmed_gets_another_pair(
     bench: Bench, run_on: Callable[..., list[RunRecord]]
 ) -> None:
@@ -123,3 +149,32 @@ def test_what_was_measured_without_a_sandbox_is_run_again_once_there_is_one(monk
     assert not to_be_run_again(evaluation(official=True, closed="1"))
     monkeypatch.setattr(sandbox, "name", lambda: "none")
     assert not to_be_run_again(bare)
+
+
+def test_an_official_row_needs_an_exchange_rate_and_confirmed_patches_below_it(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    below = make_evaluation(id="w", slug="wide", closed="1", budget="smoke")
+    contest: Any = SimpleNamespace(
+        official=True,
+        slug="idea",
+        store=store,
+        track=track_named("llm-tiny"),
+        budget=budget_named("smoke"),
+        core_id=below.core_id,
+        manifest=SimpleNamespace(builds_on=(f"wide@{below.patch_sha}",)),
+    )
+    with pytest.raises(MachineError, match="baseline --track llm-tiny --budget smoke --official"):
+        _check_official(contest, SimpleNamespace(kappa=None))  # type: ignore[arg-type]
+    known: Any = SimpleNamespace(kappa=0.5)
+    with pytest.raises(UsageError, match="no confirmed record"):
+        _check_official(contest, known)
+    store.put_evaluation(
+        make_evaluation(id="c", kind="calibration", slug="core", metrics=("loss", "speed"), kappa=None)
+    )
+    store.put_evaluation(below)
+    for run in (*make_runs([0.03] * 4), *make_runs([0.03] * 4, round="confirm")):
+        store.put_run(run.model_copy(update={"evaluation": "w"}))
+    _check_official(contest, known)
+    contest.core_id = "another"
+    with pytest.raises(UsageError, match="no confirmed record"):
+        _check_official(contest, known)

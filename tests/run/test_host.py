@@ -16,5 +16,5 @@ def test_processors_of_one_name_and_different_instructions_are_different_classes
 
 
 def test_a_worker_never_sees_the_seed_of_its_run() -> None:
-    seen = {host.worker_seed(seed, key) for seed in range(100) for key in (0, 1)}
+    seen = {host.worker_seed("salt", seed, key) for seed in range(100) for key in (0, 1)}
     assert len(seen) == 200 and not seen & set(range(100))

@@ -12,13 +12,14 @@ import pytest
 from harness.confine import watch
 from harness.data.prepare import PreparedData
 from harness.data.stream import TokenStream
-from harness.records.record import RunSpec
 from harness.run import arms, host, judge, nll, sandbox, stage
 from harness.run.stage import Arm, StageError
 from harness.tracks import track_named
 
 TRACK = track_named("llm-tiny")
-PREAMBLE = """
+PREAMBLE = (
+    f"DEVICE = {host.describe().accelerator!r}"
+    + """
 import json, os, struct, sys, time
 sys.path.insert(0, os.path.dirname(__file__))
 import wire
@@ -26,7 +27,7 @@ channel = wire.Channel(int(sys.argv[1]), int(sys.argv[2]))
 checkpoint = f"/proc/self/fd/{sys.argv[3]}"
 job = channel.receive()
 facts = {"steps": 1, "batch_tokens": 512, "micro_batch": 2, "precision": "fp32", "fitted": False,
-         "active_parameters": 3, "peak_memory_bytes": 1}
+         "active_parameters": 3, "peak_memory_bytes": 1, "device": DEVICE}
 def ready(): channel.send({"kind": "ready", **facts})
 def take(rows=2, tokens=256, points=()):
     channel.send({"kind": "take", "rows": rows, "tokens": tokens, "points": list(points)})
@@ -42,6 +43,7 @@ def done(data=None):
     with open(checkpoint, "wb") as file: file.write(tensor_file() if data is None else data)
     channel.send({"kind": "done", **facts})
 """
+)
 
 
 @pytest.fixture
@@ -63,22 +65,8 @@ def train(tmp_path: Path, prepared: PreparedData, body: str, patience_s: float =
     folder.mkdir()
     shutil.copy(arms.HERE / "wire.py", folder)
     (folder / "worker.py").write_text(PREAMBLE + body)
-    spec = RunSpec(
-        arm="idea",
-        patch_sha="p",
-        core_id="c",
-        track=TRACK.name,
-        budget="test",
-        tokens=8_192,
-        seed=1,
-        round="decide",
-        pair=0,
-        order=0,
-        attempt=1,
-        data_id="d",
-    )
-    feed = nll.feed(prepared, TRACK, 1, spec.tokens, epochs=1)
-    return judge.train(Arm("idea", folder, "p", patience_s), spec, TRACK, feed, None, lambda *_: None)
+    feed = nll.feed(prepared, TRACK, 1, 8_192, epochs=1)
+    return judge.train(Arm("idea", folder, "p", patience_s), TRACK, 8_192, 1, feed, None, lambda *_: None)
 
 
 def failure(tmp_path: Path, prepared: PreparedData, body: str, patience_s: float = stage.PATIENCE_S) -> StageError:
@@ -159,6 +147,14 @@ def test_misbehaviour_is_a_crash_of_the_run_with_one_line(
     assert said in error.error and "\n" not in error.error
 
 
+def test_a_worker_that_stops_talking_and_lives_on_is_blamed(
+    tmp_path: Path, prepared: PreparedData, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stage, "ENDING_S", 0.5)
+    error = failure(tmp_path, prepared, "os.close(int(sys.argv[1])); os.close(int(sys.argv[2])); time.sleep(30)")
+    assert error.status == "crashed" and "went on" in error.error
+
+
 @pytest.mark.skipif(sandbox.name() == "none", reason="without a sandbox nobody can say who killed it")
 def test_a_worker_that_was_killed_for_nothing_that_it_used_is_run_again_and_not_blamed(
     tmp_path: Path, prepared: PreparedData
@@ -173,6 +169,13 @@ def test_a_worker_that_takes_too_much_memory_is_blamed(
     monkeypatch.setattr(watch, "default_bounds", lambda: watch.Bounds(256 << 20, 64))
     error = failure(tmp_path, prepared, "held = []\nwhile True: held.append(bytearray(os.urandom(1 << 22)))")
     assert error.status == "crashed" and "memory" in error.error
+
+
+def test_a_worker_that_trains_on_another_device_than_the_file_would_say_is_the_machine_s_fault(
+    tmp_path: Path, prepared: PreparedData
+) -> None:
+    found = failure(tmp_path, prepared, "facts['device'] = 'an abacus'\nready()\ntake()")
+    assert found.status == "infrastructure" and "an abacus" in found.error
 
 
 def test_a_worker_that_never_gets_ready_is_timed_out(tmp_path: Path, prepared: PreparedData) -> None:

@@ -13,20 +13,22 @@ from harness.data.prepare import PreparedData
 from harness.data.shards import SHARD_TOKENS, ShardWriter
 from harness.records.record import RunSpec
 from harness.records.store import Store
-from harness.run import arms
+from harness.run import arms, host
 from harness.run.race import Bench, race
 from harness.run.stage import Arm
 from harness.tracks import budget_named, track_named
 
 TRACK = track_named("llm-tiny")
-WORKER = """
+WORKER = (
+    f"DEVICE = {host.describe().accelerator!r}"
+    + """
 import json, math, os, struct, sys
 sys.path.insert(0, os.path.dirname(__file__))
 import wire
 channel = wire.Channel(int(sys.argv[1]), int(sys.argv[2]))
 stage = channel.receive()["stage"]
 facts = {"steps": 0, "batch_tokens": 2048, "micro_batch": 8, "precision": "fp32", "fitted": False,
-         "active_parameters": 1, "peak_memory_bytes": 1}
+         "active_parameters": 1, "peak_memory_bytes": 1, "device": DEVICE}
 channel.send({"kind": "ready", **facts})
 counted = steps = 0
 while stage == "train":
@@ -51,6 +53,7 @@ while stage != "train":  # every token is as likely as any other
         channel.payload(header, header["rows"] * header["tokens"] * 2)
         channel.send({"kind": "logits"}, bytes(4 * 4096 * header["rows"]))
 """
+)
 
 
 class Silent:
@@ -108,6 +111,7 @@ def test_a_billion_tokens_reach_a_worker_and_a_run_file_to_the_token_in_flat_mem
         arms={"core": Arm("core", folder, None)},
         work=tmp_path / "work",
         kept=tmp_path / "kept",
+        before=frozenset(),
         micro_batch=None,
         epochs=1,
         reporter=Silent(),

@@ -120,6 +120,25 @@ say({{
     assert {name: state for name, (state, _) in found.items()} == dict.fromkeys(found, "closed")
 
 
+def test_nothing_can_be_left_in_memory_for_the_next_stage(inside: Inside) -> None:
+    found = inside("""
+libc.shmget.restype = ctypes.c_int
+def refused(name, *arguments):
+    if getattr(libc, name)(*arguments) < 0: raise OSError(ctypes.get_errno(), "refused")
+path = os.path.abspath(__file__).encode()
+descriptor = os.open(path, os.O_RDONLY)
+say({
+    "shared memory": tried(lambda: refused("shmget", 0xB1EB, 4096, 0o1666)),
+    "semaphores": tried(lambda: refused("semget", 0xB1EB, 1, 0o1666)),
+    "messages": tried(lambda: refused("msgget", 0xB1EB, 0o1666)),
+    "posix messages": tried(lambda: refused("mq_open", b"/b1eb", os.O_CREAT | os.O_RDWR, 0o666, None)),
+    "out of the page cache": tried(lambda: os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)),
+    "what is in the page cache": tried(lambda: os.preadv(descriptor, [bytearray(1)], 0, os.RWF_NOWAIT)),
+})
+""")
+    assert {name: state for name, (state, _) in found.items()} == dict.fromkeys(found, "closed")
+
+
 def test_packages_that_hold_data_cannot_be_read_and_torch_can(inside: Inside) -> None:
     found = inside("""
 import importlib
@@ -133,6 +152,19 @@ say({**{name: tried(lambda name=name: found(name)) for name in held},
 """)
     assert found.pop("torch") == ["open", "2.0"] and found.pop("safetensors")[0] == "open"
     assert {name: state for name, (state, _) in found.items()} == dict.fromkeys(found, "closed")
+
+
+def test_no_other_package_of_any_python_here_can_be_read_by_its_path(inside: Inside) -> None:
+    others = []
+    for folder in closure.package_folders():
+        files = (file for file in sorted(folder.rglob("*.py")) if not _shown(file))
+        others += [str(file) for file in [next(files, None)] if file is not None]
+    found = inside(f"say([tried(lambda: open(path).read())[0] for path in {others!r}])")
+    assert others and set(found) == {"closed"}
+
+
+def _shown(file: Path) -> bool:
+    return any(package in (file, *file.parents) for package in closure.packages())
 
 
 def test_the_allow_list_of_packages_is_torch_and_what_it_needs() -> None:

@@ -1,0 +1,27 @@
+"""Work that no clock counts: set-up, scoring and the audit. A model may be slower there; it must not learn there."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+
+from harness.decide.pairs import Pair
+from harness.records.record import RunRecord
+
+FACTOR, SLACK_S = 2.0, 5.0  # how much longer than the core's a stage may take on average
+STAGES: dict[str, Callable[[RunRecord], float | None]] = {
+    "set-up": lambda run: run.setup_seconds,
+    "scoring": lambda run: run.score_seconds,
+    "the audit": lambda run: run.audit_seconds,
+}
+
+
+def overtime(pairs: Sequence[Pair]) -> str | None:
+    """The first untimed stage in which the submission worked much longer than the core, in words; None without one."""
+    for stage, seconds in STAGES.items():
+        known = [(b, s) for pair in pairs if (b := seconds(pair.base)) is not None and (s := seconds(pair.sub))]
+        if known:
+            core, own = (math.fsum(values) / len(known) for values in zip(*known, strict=True))
+            if own > FACTOR * core + SLACK_S:
+                return f"{stage} takes {own:.0f} s, which no clock counts, and {core:.0f} s for the core"
+    return None
