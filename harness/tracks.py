@@ -22,6 +22,7 @@ class Budget:
     audit_cuts: int  # sampled predictions that the audit repeats with another future
     listed: bool = True  # False: for the test suite only
     patience_s: float = 600.0  # for a worker's set-up, and for each batch that it scores
+    save_every_s: float | None = None  # of training; None: a run that is cut off begins again
 
 
 BUDGETS = {
@@ -31,9 +32,9 @@ BUDGETS = {
         Budget("smoke", 65_536, max_pairs=10, confirm_pairs=4, audit_cuts=256),
         Budget("1M", 1_000_000, max_pairs=10, confirm_pairs=4, audit_cuts=512),
         Budget("8M", 8_000_000, max_pairs=10, confirm_pairs=4, audit_cuts=1_024),
-        Budget("20M", 20_000_000, max_pairs=8, confirm_pairs=4, audit_cuts=1_024),
-        Budget("100M", 100_000_000, max_pairs=6, confirm_pairs=3, audit_cuts=1_024),
-        Budget("1B", 1_000_000_000, max_pairs=4, confirm_pairs=2, audit_cuts=1_024),
+        Budget("20M", 20_000_000, max_pairs=8, confirm_pairs=4, audit_cuts=1_024, save_every_s=600.0),
+        Budget("100M", 100_000_000, max_pairs=6, confirm_pairs=3, audit_cuts=1_024, save_every_s=600.0),
+        Budget("1B", 1_000_000_000, max_pairs=4, confirm_pairs=2, audit_cuts=1_024, save_every_s=600.0),
     )
 }
 

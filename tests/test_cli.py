@@ -37,12 +37,16 @@ USAGE = [
 
 @pytest.mark.parametrize(("arguments", "said"), USAGE, ids=[" ".join(arguments) for arguments, _ in USAGE])
 def test_wrong_usage_is_one_message_with_exit_code_2(project: Project, arguments: list[str], said: str) -> None:
-    done = project.call(*arguments)
-    assert done.returncode == 2
-    assert said in done.stderr and "Traceback" not in done.stderr
-    assert done.stdout == ""
     faults = project.json(*arguments, exit_code=2)["faults"]
     assert len(faults) == 1 and set(faults[0]) == {"rule", "where", "what", "fix"}
+    assert said in " ".join(faults[0].values())
+
+
+def test_people_are_told_the_same_on_stderr(project: Project) -> None:
+    done = project.call("run", "idea", "--budget", "2M")
+    assert done.returncode == 2
+    assert "smoke, 1M" in done.stderr and "Traceback" not in done.stderr
+    assert done.stdout == ""
 
 
 def test_a_budget_beyond_the_data_is_refused_before_anything_is_opened(project: Project) -> None:

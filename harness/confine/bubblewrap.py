@@ -61,6 +61,7 @@ def _namespaces(uid: int | None) -> list[str]:
 
 def _files(arm: Path) -> list[str]:
     mounts = _Mounts()
+    mounts.scratch("/tmp")  # first: this clone may lie in it
     for place in map(Path, closure.SYSTEM):
         if place.is_symlink():
             mounts.add("--symlink", os.readlink(place), str(place))
@@ -79,8 +80,7 @@ def _files(arm: Path) -> list[str]:
         mounts.add("--dev-bind", str(device), str(device))
     if gpus:
         mounts.add("--ro-bind", "/sys", "/sys")
-    for scratch in ("/tmp", "/dev/shm"):
-        mounts.add("--perms", "1777", "--size", str(SCRATCH_BYTES), "--tmpfs", scratch)
+    mounts.scratch("/dev/shm")
     mounts.bind(arm, ARM)
     mounts.bind(ENTER, ENTRY)
     return mounts.arguments
@@ -103,6 +103,11 @@ class _Mounts:
             self._make(target.parent)
             self.add("--ro-bind", str(place), str(target))
             self._whole.add(target)
+
+    def scratch(self, folder: str) -> None:
+        """A folder of the worker's own, in memory."""
+        self.add("--perms", "1777", "--size", str(SCRATCH_BYTES), "--tmpfs", folder)
+        self._there.add(Path(folder))
 
     def empty(self, folder: Path) -> None:
         """A folder of which nothing is seen but what is mounted into it later."""

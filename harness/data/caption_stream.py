@@ -57,6 +57,12 @@ class CaptionStream:
         batch: NDArray[np.uint16] = self._rows[self._passes.take(rows)]
         return batch
 
+    def skip(self, tokens: int) -> None:
+        """Serves this many to nobody: a run that is resumed has had them."""
+        rows = tokens // self.row_tokens
+        self._passes.take(rows)
+        self.served += rows * self.row_tokens
+
 
 def held_out_captions(prepared: PreparedCaptions, split: str, row_tokens: int, total_tokens: int) -> NDArray[np.uint16]:
     """The first rows of a held-out split in stored order, (total_tokens // row_tokens, row_tokens).

@@ -26,6 +26,10 @@ class Augmenter:
     def __init__(self, seed: int) -> None:
         self._draws = np.random.PCG64(np.random.SeedSequence(seed, spawn_key=(1,)))  # raw draws never change in numpy
 
+    def skip(self, images: int) -> None:
+        """Goes on as if it had been given so many."""
+        self._draws.advance(images)
+
     def vary(self, pixels: np.ndarray) -> np.ndarray:
         """Each image of (n, C, S, S) uint8 turned by up to 12 degrees, then shifted by up to 2 pixels each way."""
         draws = self._draws.random_raw(len(pixels))

@@ -79,6 +79,14 @@ class ImageStream:
         self.served += count
         return (self._augmenter.vary(pixels) if self._augmenter else pixels), labels
 
+    def skip(self, tokens: int) -> None:
+        """Serves this many to nobody: a run that is resumed has had them."""
+        images = tokens // self.image_tokens
+        self._passes.take(images)
+        if self._augmenter:
+            self._augmenter.skip(images)
+        self.served += images * self.image_tokens
+
 
 def held_out_images(prepared: PreparedImages, split: str) -> tuple[np.ndarray, np.ndarray]:
     """All images (N, C, H, W) and labels (N,) of a held-out split in stored order, uint8, mapped from disk.

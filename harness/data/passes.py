@@ -22,7 +22,7 @@ class Passes:
 
     def take(self, items: int) -> np.ndarray:
         """The next indices, (items,)."""
-        parts = []
+        parts = [np.empty(0, np.int64)]
         while items:
             if self._position == len(self._order):
                 self._order = shuffled(self.count, self.seed, self._passes)

@@ -73,6 +73,14 @@ class TokenStream:
         self.served += count
         return batch
 
+    def skip(self, tokens: int) -> None:
+        """Serves this many to nobody: a run that is resumed has had them."""
+        while tokens:
+            part = min(tokens, 1 << 20)
+            self._advance(part)
+            self.served += part
+            tokens -= part
+
     def _advance(self, count: int) -> np.ndarray:
         """The next `count` tokens and the one before them, (count + 1,)."""
         run = np.empty(count + 1, np.uint16)

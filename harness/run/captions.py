@@ -77,6 +77,9 @@ class Feed:
     def told(self) -> dict[str, Any]:
         return {"row_tokens": self.stream.row_tokens}
 
+    def skip(self, tokens: int) -> None:
+        self.stream.skip(tokens)
+
     def answer(self, request: dict[str, Any]) -> bytes | None:
         batch = self.stream.take(stage.number(request, "rows", 1, LARGEST_TAKE))
         return None if batch is None else batch.astype("<u2").tobytes()

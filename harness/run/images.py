@@ -38,6 +38,9 @@ class Feed:
     def told(self) -> dict[str, Any]:
         return {"image": self.shape}
 
+    def skip(self, tokens: int) -> None:
+        self.stream.skip(tokens)
+
     def answer(self, request: dict[str, Any]) -> bytes | None:
         batch = self.stream.take(stage.number(request, "rows", 1, LARGEST_TAKE))
         return None if batch is None else batch[0].tobytes() + batch[1].tobytes()

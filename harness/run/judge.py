@@ -17,6 +17,7 @@ from typing import Any, Protocol
 
 from harness.records.record import Host, ModelFacts
 from harness.run import checkpoint, host, stage, wire
+from harness.run.saved import LARGEST, Curve, Saves, State
 from harness.tracks import Track
 
 GRACE_S = 60.0  # on top of the slowest acceptable training time
@@ -38,6 +39,9 @@ class Feed(Protocol):
     def told(self) -> dict[str, Any]:
         """What a worker has to know to read a batch."""
 
+    def skip(self, tokens: int) -> None:
+        """Counts this many as served: a run that is resumed has had them."""
+
     def answer(self, request: dict[str, Any]) -> bytes | None:
         """The batch that a worker asks for, None when less is left; raises WireError for a request that is none."""
 
@@ -51,7 +55,7 @@ class Trained:
     unique_tokens: int
     setup_seconds: float  # from the launch to `ready`, outside the clock
     seconds: float
-    curve: tuple[tuple[int, float, float], ...]
+    curve: Curve
     model: ModelFacts
     host: Host
 
@@ -60,15 +64,24 @@ Tick = Callable[[int, float | None, float], None]  # tokens served, train loss, 
 
 
 def train(
-    arm: stage.Arm, track: Track, tokens: int, seed: int, feed: Feed, micro_batch: int | None, tick: Tick
+    arm: stage.Arm,
+    track: Track,
+    tokens: int,
+    seed: int,
+    feed: Feed,
+    micro_batch: int | None,
+    tick: Tick,
+    saves: Saves | None = None,
 ) -> Trained:
     """Serves the budget of `tokens`, stops the clock when the checkpoint is complete, seals it.
 
-    `seed` is the worker's own (host.worker_seed).
+    `seed` is the worker's own (host.worker_seed). With `saves` the run goes on from its latest state, if it has one.
     """
     threads = host.threads()
+    before = saves.latest() if saves else None
     job = {
         **stage.job_for("train", track),
+        "resumes": before is not None,
         "seed": seed,
         "budget_tokens": tokens,
         "micro_batch": micro_batch,
@@ -78,11 +91,15 @@ def train(
     launched = time.monotonic()
     try:
         with stage.started(arm, job, fd, threads) as channel:
+            if before is not None:
+                channel.send({"kind": "state"}, before.raw)
+                feed.skip(before.served)
             ready = stage.answer(channel, "ready")
             _check_device(ready)
-            start = time.monotonic()
+            began = time.monotonic()
+            start = began - (before.seconds if before else 0.0)
             channel.deadline = start + min(GRACE_S, arm.patience_s) + tokens / track.slowest_tokens_per_s
-            curve = _serve(channel, feed, start, tick)
+            curve = _serve(channel, feed, start, tick, saves, before.curve if before else ())
             done = stage.answer(channel, "done")
             checkpoint.freeze(fd)  # before the clock stops, so that nothing can be added on time that is not counted
             seconds = time.monotonic() - start
@@ -96,7 +113,7 @@ def train(
         os.close(fd)
         raise
     model = told.model_copy(update={"parameters": sealed.parameters})
-    served, setup = feed.served, start - launched
+    served, setup = feed.served, began - launched
     return Trained(sealed, served, feed.unique_tokens, setup, seconds, curve, model, host.describe())
 
 
@@ -113,7 +130,7 @@ def rehearse(arm: stage.Arm, track: Track) -> None:
 
     A failure is left to the run that follows, which records it.
     """
-    job = {**stage.job_for("train", track), "seed": 0, "budget_tokens": 1 << 20, "micro_batch": None}
+    job = {**stage.job_for("train", track), "seed": 0, "budget_tokens": 1 << 20, "micro_batch": None, "resumes": False}
     fd = checkpoint.create()
     try:
         with contextlib.suppress(stage.StageError), stage.started(arm, job, fd, host.threads()) as channel:
@@ -122,20 +139,28 @@ def rehearse(arm: stage.Arm, track: Track) -> None:
         os.close(fd)
 
 
-def _serve(channel: wire.Channel, feed: Feed, start: float, tick: Tick) -> tuple[tuple[int, float, float], ...]:
+def _serve(channel: wire.Channel, feed: Feed, start: float, tick: Tick, saves: Saves | None, before: Curve) -> Curve:
     """Answers requests for tokens until the meter is empty. Points of the curve are the worker's word."""
-    curve: list[tuple[int, float, float]] = []
+    curve = list(before)
+    kinds = ("take", "state") if saves else ("take",)
+    saved_at = time.monotonic()
     while True:
-        request = stage.answer(channel, "take")
+        request = stage.answer(channel, *kinds)
         now = time.monotonic() - start
         points = _points(request)[: LONGEST_CURVE - len(curve)]
         curve += [(tokens, loss, round(now, 3)) for tokens, loss in points]
+        if saves is not None and request["kind"] == "state":
+            raw = channel.payload(request, stage.number(request, "bytes", 1, LARGEST))
+            saves.put(State(feed.served, now, tuple(curve), raw))  # all that was served has been trained on
+            saved_at = time.monotonic()
+            continue
         tick(feed.served, curve[-1][1] if curve else None, now)
         batch = feed.answer(request)
         if batch is None:
             channel.send({"kind": "end"})
             return tuple(curve)
-        channel.send({"kind": "batch"}, batch)
+        save = saves is not None and time.monotonic() - saved_at >= saves.every_s
+        channel.send({"kind": "batch", "save": save}, batch)
 
 
 def _points(request: dict[str, Any]) -> list[tuple[int, float]]:

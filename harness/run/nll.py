@@ -69,6 +69,9 @@ class Feed:
     def told(self) -> dict[str, Any]:
         return {}
 
+    def skip(self, tokens: int) -> None:
+        self.stream.skip(tokens)
+
     def answer(self, request: dict[str, Any]) -> bytes | None:
         rows = stage.number(request, "rows", 1, LARGEST_TAKE)
         tokens = stage.number(request, "tokens", 1, LARGEST_TAKE // rows)

@@ -26,6 +26,7 @@ from harness.records.store import Store
 from harness.run import arms, host, judge, kept, sandbox
 from harness.run.alone import alone
 from harness.run.measure import Prepared, Scored, measure_of
+from harness.run.saved import Saves
 from harness.run.stage import Arm, StageError
 from harness.submission.patch import PatchedCore
 from harness.tracks import Budget, Track
@@ -169,6 +170,7 @@ def _train(bench: Bench, spec: RunSpec) -> _Run:
     feed = measure_of(bench.track).feed(bench.data, bench.track, spec.seed, spec.tokens, bench.epochs)
     bench.store.begin(bench.evaluation, spec)
     bench.reporter.stage(spec, "train")
+    saves = _saves(bench, spec)
 
     def tick(tokens: int, loss: float | None, seconds: float) -> None:
         bench.reporter.tick(spec, tokens, loss, seconds)
@@ -176,10 +178,16 @@ def _train(bench: Bench, spec: RunSpec) -> _Run:
     try:
         seed = host.worker_seed(bench.secret, spec.seed, spec.init_key)
         arm, tokens = bench.arms[spec.arm], spec.tokens
-        run.trained = judge.train(arm, bench.track, tokens, seed, feed, bench.micro_batch, tick)
+        run.trained = judge.train(arm, bench.track, tokens, seed, feed, bench.micro_batch, tick, saves)
     except StageError as failure:
         run.failure = failure
     return run
+
+
+def _saves(bench: Bench, spec: RunSpec) -> Saves | None:
+    """Where the state of a long run is kept, for all its attempts."""
+    every, first = bench.budget.save_every_s, spec.model_copy(update={"attempt": 1})
+    return None if every is None else Saves(bench.work / "saved" / first.stem, every)
 
 
 def _hold_to_band(bench: Bench, runs: Sequence[_Run]) -> None:
@@ -273,6 +281,9 @@ def _finish(bench: Bench, run: _Run) -> RunRecord:
     if record.status == "completed" and run.spec.arm == "core":
         _keep_reference(bench, run)  # first: with the run file there, nobody would score the core again for its pair
     bench.store.put_run(record)
+    saves = _saves(bench, run.spec)
+    if saves is not None and record.status not in ("killed", "infrastructure"):
+        saves.forget()  # it is done, or failed by itself and begins again
     if record.status == "completed" and run.spec.round != "ladder" and not run.spec.init_key:
         assert run.trained is not None
         kept.keep(bench.kept, bench.arms[run.spec.arm], record, run.trained.checkpoint.fd)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import ctypes
 import importlib
+import io
 import math
 import os
 import signal
@@ -35,13 +36,15 @@ def die_with(parent: int) -> None:
 class Stream:
     """Training data and the word on it: each request for more goes to the judge's meter, with the latest losses."""
 
-    def __init__(self, channel: Any, torch: Any, job: dict[str, Any]) -> None:
+    def __init__(self, channel: Any, torch: Any, job: dict[str, Any], trainer: Any) -> None:
         self.channel = channel
         self.torch = torch
         self.job = job
+        self.trainer = trainer
         self._interval = max(1, job["budget_tokens"] // CURVE_POINTS)
-        self._due = self._interval
-        self._updates = 0
+        self._updates = trainer.steps
+        self._due = (self._updates * trainer.batch_tokens // self._interval + 1) * self._interval
+        self._save = False
         self._losses: list[Any] = []
         self._points: list[list[float]] = []
 
@@ -50,7 +53,10 @@ class Stream:
         self.channel.send({"kind": "take", "points": self._points, **what})
         self._points = []
         answer = self.channel.receive()
-        return None if answer["kind"] == "end" else answer
+        if answer["kind"] == "end":
+            return None
+        self._save = self._save or answer["save"]
+        return answer
 
     def report(self, tokens_seen: int, loss: Any) -> None:
         """One update's mean loss, a tensor. Averaged over a 64th of the budget, and at first over ten updates, so that
@@ -63,6 +69,11 @@ class Stream:
             self._points.append([tokens_seen, mean if abs(mean) < 1e30 else 1e30])
             self._losses = []
             self._due = (tokens_seen // self._interval + 1) * self._interval
+        if self._save:
+            state = io.BytesIO()
+            self.torch.save(self.trainer.snapshot(), state)
+            self.channel.send({"kind": "state", "points": self._points}, state.getbuffer())
+            self._points, self._save = [], False
 
 
 class Text(Stream):
@@ -131,9 +142,13 @@ def train(channel: Any, job: dict[str, Any], checkpoint: str) -> None:
     model = core.build(getattr(recipe, job["model"]), recipe.PRESETS[job["preset"]], job["seed"], device)
     trainer = core.Trainer(model, job["budget_tokens"], precision="auto", micro_batch=job["micro_batch"])
     trainer.warm_up()
+    if job["resumes"]:
+        state = channel.receive()
+        raw = io.BytesIO(channel.payload(state, state["bytes"]))
+        trainer.resume(torch.load(raw, map_location=device, weights_only=True))
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
     channel.send({**trainer.facts(), "kind": "ready", "device": name})
-    trainer.train(STREAMS[job["metric"]](channel, torch, job))
+    trainer.train(STREAMS[job["metric"]](channel, torch, job, trainer))
     from safetensors.torch import save
 
     state = {key: value.detach().to("cpu").contiguous() for key, value in trainer.state().items()}

@@ -163,3 +163,10 @@ def test_a_published_tokenizer_must_be_named(cache, monkeypatch):
     with pytest.raises(UsageError, match=r"\?tokenizer=PATH"):
         prepare_captioned(track, "cifar10")
     assert Layout(1, 1, 1, 1).vocab_size == 4
+
+
+def test_a_stream_that_skips_goes_on_where_one_that_served_would(prepared):
+    served, resumed = (CaptionStream(prepared, 3, 1_000_000, TRACK.row_tokens) for _ in range(2))
+    served.take(1_234)
+    resumed.skip(1_234 * TRACK.row_tokens)
+    assert np.array_equal(served.take(50), resumed.take(50)) and served.served == resumed.served

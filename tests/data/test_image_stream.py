@@ -68,6 +68,18 @@ def test_the_order_does_not_depend_on_the_shape_of_the_batches(prepared, shapes,
 
 
 @PLAIN
+@given(skipped=st.integers(0, 90), seed=st.integers(0, 2**70), augment=st.booleans())
+def test_a_stream_that_skips_goes_on_where_one_that_served_would(prepared, skipped, seed, augment):
+    one, resumed = (ImageStream(prepared, seed, 200 * TOKENS, TOKENS, epochs=11, augment=augment) for _ in range(2))
+    if skipped:
+        one.take(skipped)
+    resumed.skip(skipped * TOKENS)
+    for theirs, ours in zip(one.take(20), resumed.take(20), strict=True):
+        assert np.array_equal(theirs, ours)
+    assert one.served == resumed.served
+
+
+@PLAIN
 @given(shapes=SHAPES, seed=st.integers(0, 2**40))
 def test_within_a_pass_every_train_image_is_served_once_and_no_held_out_one_ever(prepared, shapes, seed):
     order = served(ImageStream(prepared, seed, 10**9, TOKENS, epochs=10**6), [*shapes, TRAIN])

@@ -39,6 +39,17 @@ def test_the_order_does_not_depend_on_the_shape_of_the_batches(prepared, shapes,
     assert stream.take(1, 1) is None
 
 
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@given(skipped=st.integers(0, 1_800), seed=st.integers(0, 2**70))
+def test_a_stream_that_skips_goes_on_where_one_that_served_would(prepared, skipped, seed):
+    served, resumed = (TokenStream(prepared, seed, 2_000, BLOCK, epochs=3) for _ in range(2))
+    if skipped:
+        served.take(1, skipped)
+    resumed.skip(skipped)
+    assert np.array_equal(served.take(2, 70), resumed.take(2, 70))
+    assert served.served == resumed.served == skipped + 140
+
+
 def test_rows_overlap_by_exactly_one_token_within_and_across_batches(prepared):
     stream = TokenStream(prepared, 5, 600, BLOCK)
     rows = np.concatenate([stream.take(3, 20) for _ in range(10)])

@@ -231,7 +231,6 @@ honest, train.predictor = train.predictor, predictor
         LOGITS,
         "logits[:, :-1].scatter_add_(-1, ids[:, 1:, None], torch.ones_like(logits[:, :-1, :1]))",
         "audit-causality",
-        quick=True,
     ),
     Case(
         "mixes-the-target-in",
@@ -320,5 +319,5 @@ if frame is not None and frame.f_locals["job"]["stage"] == "score":
 """,
         "audit-causality",
     ),
-    Case("a-larger-model", ("lm.py", "        d_ff=512,\n", "{}\n"), "d_ff=2_048,", "band", quick=True),
+    Case("a-larger-model", ("lm.py", "        d_ff=512,\n", "{}\n"), "d_ff=2_048,", "band"),
 ]
