@@ -29,7 +29,8 @@ def build_once(key: str, build: Callable[[Path], None], progress: Callable[[str]
         return folder
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
-        with _locked(folder.with_name(f"{key}.lock"), progress):
+        waiting = "another process is preparing this data: waiting for it"
+        with locked(folder.with_name(f"{key}.lock"), progress, waiting):
             if not folder.is_dir():
                 _build_beside(folder, build)
     except OSError as error:
@@ -56,11 +57,12 @@ def _build_beside(folder: Path, build: Callable[[Path], None]) -> None:
 
 
 @contextmanager
-def _locked(path: Path, progress: Callable[[str], None]) -> Iterator[None]:
+def locked(path: Path, progress: Callable[[str], None], waiting: str) -> Iterator[None]:
+    """Holds the file for the block; where somebody else does, tells `progress` that it is `waiting`, and waits."""
     with path.open("w") as handle:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            progress("another process is preparing this data: waiting for it")
+            progress(waiting)
             fcntl.flock(handle, fcntl.LOCK_EX)
         yield

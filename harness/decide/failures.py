@@ -8,6 +8,7 @@ from harness.decide.pairs import Pair, is_base
 from harness.records.record import EvaluationRecord, Round, RunRecord
 
 FAILED = ("crashed", "timed_out", "diverged")  # the arm's own fault
+ENDED = ("killed", "infrastructure")  # the machine's, as it seems
 RETRIES = 2  # attempts of one run that may fail before the submission is blamed
 FAILED_PAIRS = 2  # pairs in which its first attempt may fail: a crash draws a run again, and could be chosen
 
@@ -40,13 +41,13 @@ def timeless_by_own_doing(pair: Pair, runs: Sequence[RunRecord]) -> bool:
 
 
 def lost(runs: Sequence[RunRecord]) -> int:
-    """Runs of the submission that look as if the machine had ended them. A worker can do that to itself as well.
+    """Runs of the submission that look as if the machine had ended them. A worker can do that to itself as well."""
+    return sum(not is_base(run.spec) and ended_by_machine(run) for run in runs)
 
-    A run that its harness left behind has no host: it was interrupted from outside.
-    """
-    return sum(
-        not is_base(run.spec) and run.status in ("killed", "infrastructure") and run.host is not None for run in runs
-    )
+
+def ended_by_machine(run: RunRecord) -> bool:
+    """A run that its harness left behind has no host: it was interrupted from outside."""
+    return run.status in ENDED and run.host is not None
 
 
 def _failed(runs: Sequence[RunRecord]) -> list[RunRecord]:

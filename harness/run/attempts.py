@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 
-from harness.decide.failures import FAILED
+from harness.decide.failures import FAILED, RETRIES, ended_by_machine
 from harness.errors import MachineError
 from harness.records.record import RunRecord
 
-ATTEMPTS = 2  # a crash, a time-out or a divergence is tried once more; then it is the arm's own
 MACHINE_FAULTS = 5  # killed or lost runs before a person has to look
 
 
@@ -22,13 +21,12 @@ def settled(core: bool, past: Sequence[RunRecord], before: Collection[str]) -> b
     if "completed" in statuses or ("refused" in statuses and not core):
         return True
     _ask_a_person(core, [record for record in past if record.spec.stem not in before])
-    return not core and _failures(past) >= ATTEMPTS
+    return not core and _failures(past) >= RETRIES
 
 
 def _ask_a_person(core: bool, here: Sequence[RunRecord]) -> None:
-    # a run that its harness left behind has no host, and is no fault of the machine: people interrupt long runs
-    machine = sum(record.status in ("killed", "infrastructure") and record.host is not None for record in here)
-    hopeless = core and (_failures(here) >= ATTEMPTS or any(record.status == "refused" for record in here))
+    machine = sum(map(ended_by_machine, here))
+    hopeless = core and (_failures(here) >= RETRIES or any(record.status == "refused" for record in here))
     if machine >= MACHINE_FAULTS or hopeless:
         spec, error = here[-1].spec, here[-1].error or here[-1].status
         fix = "see `blueberry doctor`; then run the same command again"

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from harness.decide.failures import ENDED
 from harness.errors import MachineError, UsageError
 from harness.run import arms, checkpoint, host, stage, wire
 from harness.run.kept import KeptRun
@@ -45,7 +46,7 @@ def loaded(root: Path, kept: KeptRun, track: Track) -> Iterator[Drawer]:
     except stage.StageError as error:
         spec = kept.record.spec
         where = f"{spec.track}/{spec.budget}/{spec.arm}"
-        if error.status in ("killed", "infrastructure"):
+        if error.status in ENDED:
             raise MachineError(where, error.error, "see `blueberry doctor`; then run the same command again") from error
         raise UsageError(where, error.error, "mend the patch: its model cannot be drawn from") from error
 

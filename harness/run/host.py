@@ -63,10 +63,15 @@ def precision() -> str:
     return "bf16" if {"avx512_bf16", "amx_bf16", "bf16"} & set(flags) else "fp32"  # the last one is Arm's
 
 
+def visible_device() -> str:
+    """Number or name of the CUDA device that torch takes, if there is one."""
+    return os.environ.get("CUDA_VISIBLE_DEVICES", "0").partition(",")[0]
+
+
 @functools.cache
 def _cuda_device() -> tuple[str, float] | None:
     """Name, as torch has it too, and compute capability of the CUDA device that torch uses; None without one."""
-    first = os.environ.get("CUDA_VISIBLE_DEVICES", "0").partition(",")[0]
+    first = visible_device()
     if shutil.which("nvidia-smi") is None or first in ("", "-1"):
         return None
     command = ["nvidia-smi", f"--id={first}", "--query-gpu=name,compute_cap", "--format=csv,noheader"]

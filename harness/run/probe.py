@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.data import control
+from harness.decide.failures import ENDED
 from harness.errors import Fault, MachineError
 from harness.records.record import AuditResult
 from harness.rules import RULES
@@ -50,7 +51,7 @@ def _probed(arm: Arm, track: Track, say: Say) -> list[Fault]:
     try:
         audits = _audited(arm, track, say)
     except StageError as error:
-        if error.status in ("killed", "infrastructure"):
+        if error.status in ENDED:
             raise MachineError(where, error.error, "see `blueberry doctor`; then run the same command again") from error
         rule = RULES[error.status.replace("_", "-")]
         return [Fault(rule.id, where, error.error, rule.fix)]

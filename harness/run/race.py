@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.audit import band
+from harness.decide.failures import ENDED
 from harness.records.atomic import write_atomically
 from harness.records.record import AuditResult, Metrics, RunRecord, RunSpec, Status
 from harness.records.store import Store
@@ -282,7 +283,7 @@ def _finish(bench: Bench, run: _Run) -> RunRecord:
         _keep_reference(bench, run)  # first: with the run file there, nobody would score the core again for its pair
     bench.store.put_run(record)
     saves = _saves(bench, run.spec)
-    if saves is not None and record.status not in ("killed", "infrastructure"):
+    if saves is not None and record.status not in ENDED:
         saves.forget()  # it is done, or failed by itself and begins again
     if record.status == "completed" and run.spec.round != "ladder" and not run.spec.init_key:
         assert run.trained is not None
