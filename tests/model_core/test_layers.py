@@ -25,7 +25,8 @@ def test_rms_norm_equals_torchs_with_the_same_eps_in_value_and_gradient():
         torch.autograd.grad((reference * weight).sum(), (x, norm.weight)),
         strict=True,
     ):
-        torch.testing.assert_close(a, b)
+        # sums in another order round differently: 1e-6 of the largest gradient, here about 1,000
+        torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-6 * b.abs().max().item())
 
 
 def test_rms_norm_of_small_inputs_does_not_change_with_the_dtype():
