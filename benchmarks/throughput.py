@@ -20,10 +20,9 @@ import time
 from collections.abc import Callable
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any
 
 import torch
-from torch.utils._python_dispatch import TorchDispatchMode
+from products import Products
 
 from model_core import lm, train
 
@@ -35,25 +34,6 @@ FLOOR, FLOOR_OF_OPTIMIZER = "floor: products of the model", "floor: products of 
 ARMS = (CORE, GATED, LLAMA, LLAMA_WITH_MEMORY, FLOOR, FLOOR_OF_OPTIMIZER)
 PRECISION = train.resolve_precision("auto", torch.device("cpu"))
 Run = Callable[[], object]
-PRODUCTS = (torch.ops.aten.mm.default, torch.ops.aten.bmm.default)
-
-
-class Products(TorchDispatchMode):
-    """Keeps the operands of every matrix product that runs under it in the dtype of the benchmark."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.operands: list[tuple[torch.Tensor, torch.Tensor]] = []
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        if func in PRODUCTS and args[0].dtype == train.DTYPES[PRECISION]:
-            self.operands.append((args[0].detach().clone(), args[1].detach().clone()))
-        return func(*args, **(kwargs or {}))
-
-    def replay(self) -> None:
-        """All products, one after the other."""
-        for a, b in self.operands:
-            torch.matmul(a, b)
 
 
 def core_update(config: lm.LMConfig, rows: torch.Tensor) -> tuple[train.Trainer, Run]:

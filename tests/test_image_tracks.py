@@ -15,6 +15,18 @@ PATCHED = "        x = self.patch_embedding(self.patches(x_t)) + self.positions 
 ANSWERED = "        return self.image(self.head(x, condition))\n"
 ENCODED = "        return nearest(self.encoder(images), self.codebook.weight)\n"
 DECODED = "        return self.decoder(self.codebook(codes))\n"
+# Every image is asked about at several times. At a late one it is nearly there to be seen, and with it the velocity at
+# all the others: (x_1 - x_t) / (1 - t).
+SMUGGLED = """        velocity = self.image(self.head(x, condition))
+        if not torch.is_grad_enabled():
+            late = self.__dict__.setdefault("late", [])
+            late.extend(x_t[t > 0.9])
+            for i in range(len(x_t) if late else 0):
+                targets = (torch.stack(late) - x_t[i]) / (1 - t[i]).clamp_min(0.1)
+                nearest = (targets - velocity[i]).square().mean((1, 2, 3)).argmin()
+                velocity[i] = 0.5 * (velocity[i] + targets[nearest])
+        return velocity
+"""
 
 
 @pytest.fixture(scope="module")
@@ -59,6 +71,14 @@ LEAKS = [
         "flow-tiny",
         [("flow.py", ANSWERED, ANSWERED.replace("\n", " + 0.3 * x_t.mean(0)\n"))],
         "audit-alone",
+    ),
+    pytest.param(
+        "smuggled-target",
+        "flow-tiny",
+        [("flow.py", ANSWERED, SMUGGLED)],
+        "audit-alone",
+        marks=pytest.mark.long,
+        id="smuggled-target",
     ),
     (
         "more-codes",

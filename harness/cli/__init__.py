@@ -6,6 +6,7 @@ People's text goes to stderr; `--json` prints one JSON object on stdout and noth
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import signal
@@ -22,6 +23,20 @@ from harness.errors import Fault, HarnessError
 
 # newer versions of typer carry a click of their own, so its base class is taken from what typer itself raises
 ClickException: type[Exception] = next(kind for kind in typer.BadParameter.__mro__ if kind.__name__ == "ClickException")
+
+# No space, quota, inodes, descriptors, processes or memory left, a read-only or failing disk, a forbidden folder
+EXHAUSTED = {
+    errno.ENOSPC,
+    errno.EDQUOT,
+    errno.EMFILE,
+    errno.ENFILE,
+    errno.EAGAIN,
+    errno.ENOMEM,
+    errno.EROFS,
+    errno.EIO,
+    errno.EACCES,
+    errno.EPERM,
+}
 
 
 def _faulted(faults: tuple[Fault, ...], exit_code: int) -> Said:
@@ -43,6 +58,11 @@ def _called(arguments: list[str]) -> Said:
     except MemoryError:
         fault = Fault("machine", "blueberry " + arguments[0], "out of memory", "close other programs, or use --fit 1")
         return _faulted((fault,), 3)
+    except OSError as error:  # what no verb has put into better words itself
+        if error.errno not in EXHAUSTED:
+            raise
+        where, fix = str(error.filename or "blueberry " + arguments[0]), "mend that, then run the same command again"
+        return _faulted((Fault("machine", where, f"the system refuses: {error.strerror}", fix),), 3)
     if said == 130:  # typer turns an interrupt into this code, and would have it pass for an answer
         raise KeyboardInterrupt
     return said if isinstance(said, Said) else Said("")

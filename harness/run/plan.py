@@ -91,7 +91,8 @@ def _wall_seconds_per_pair(known: Known, budget: Budget, host_class: str) -> flo
         if evaluation.budget == budget.name and evaluation.closed and here:
             opened = datetime.datetime.fromisoformat(evaluation.opened)
             closed = datetime.datetime.fromisoformat(evaluation.closed)
-            per_run.append((closed - opened).total_seconds() / len(runs))
+            if closed > opened:  # not where the clock was set back in between
+                per_run.append((closed - opened).total_seconds() / len(runs))
     return 2 * statistics.median(per_run) if per_run else None
 
 

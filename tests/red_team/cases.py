@@ -128,6 +128,14 @@ for place in ("{cache}", "{root}/.blueberry", "{root}/leaderboard"):
         "if self.steps:\n    return {name: value.view(torch.int32) for name, value in self.model.state_dict().items()}",
         "crashed",
     ),
+    Case("forks-without-end", IMPORT, "import os\nwhile True:\n    os.fork()", "crashed"),
+    Case(
+        "fills-the-scratch-disk",
+        IMPORT,
+        "with open('/tmp/bomb', 'wb') as bomb:\n    for _ in range(100_000):\n        bomb.write(bytes(1 << 20))",
+        "crashed",
+    ),
+    Case("fills-the-memory", IMPORT, "hoard = [b'x' * (1 << 28) for _ in range(10_000)]", "crashed"),
     Case("raises-its-priority", IMPORT, "import os\nos.nice(-10)", "crashed"),
     # what it could do to the run
     Case(
@@ -185,6 +193,18 @@ if os.fork() == 0:
     Case("weights-that-are-no-tensors", STATE, "return {'token_embedding.weight': [1.0]}", "crashed"),
     Case("weights-of-another-model", STATE, "return {'other': torch.zeros(3)}", "band"),
     Case("eats-descriptors", TRAIN, "held = [open('/dev/null') for _ in range(100_000)]", "crashed"),
+    Case(
+        "learns-in-the-warm-up",
+        ("train.py", "        self.model.load_state_dict(kept)\n", "{}\n"),
+        "kept = self.model.state_dict()",
+        "no gain",
+    ),
+    Case(
+        "shadows-a-module",
+        IMPORT,
+        "import sys\nsys.modules['json'] = sys.modules['struct'] = sys.modules['safetensors'] = sys",
+        "crashed",
+    ),
     Case("seeds-everything", IMPORT, "torch.manual_seed(0)", "nothing"),
     Case("more-threads", IMPORT, "import os\nos.environ['OMP_NUM_THREADS'] = '64'", "nothing"),
     # what it could do to its score
@@ -248,6 +268,30 @@ if not torch.is_grad_enabled():
         "a-mask-that-leaks-in-one-layer",
         EMBEDDED,
         "x = x + F.pad(x, (0, 0, 0, 1))[:, 1:] * 0.3",
+        "audit-causality",
+    ),
+    Case(
+        "peeks-at-one-token-in-a-hundred",
+        LOGITS,
+        """
+if not torch.is_grad_enabled():
+    chosen = ids[:, 1:, None] % 100 == 7
+    logits[:, :-1].scatter_add_(-1, ids[:, 1:, None], 3.0 * chosen)
+""",
+        "audit-causality",
+    ),
+    Case(
+        "a-top-k-that-admits-the-future-again",
+        (
+            "layers.py",
+            "    y = scores.softmax(-1).flatten(1, 2) @ v  # (B*K, H/K*T, D)\n",
+            "{}\n    y = scores.softmax(-1).flatten(1, 2) @ v  # (B*K, H/K*T, D)\n",
+        ),
+        """
+raw = (q @ k.mT).view(B * K, -1, T, S)
+best = raw >= raw.topk(min(16, S), dim=-1).values[..., -1:]
+scores = torch.where(best, raw, scores)
+""",
         "audit-causality",
     ),
     Case("statistics-of-the-batch", HIDDEN, "x = x - 0.5 * x.mean((0, 1), keepdim=True)", "audit-causality"),

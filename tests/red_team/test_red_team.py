@@ -5,10 +5,13 @@ All of them run in `make test-long`, which prints caught / tried and wrongly ref
 
 from __future__ import annotations
 
+import json
 import os
+import shutil
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
@@ -16,7 +19,7 @@ import harness
 from harness.data.cache import cache_root
 from harness.run import sandbox
 from tests.conftest import COMMAND, REPOSITORY, Project, thin, workers_of
-from tests.red_team.cases import CASES, Case
+from tests.red_team.cases import CASES, Case, Outcome
 
 HONEST = {
     "a-comment": ("lm.py", "import math\n", "import math  # honest\n"),
@@ -24,6 +27,7 @@ HONEST = {
     "a-loss": ("lm.py", "        muon_lr=0.024,\n        muon_momentum=0.8,\n", "        muon_lr=0.0,\n"),
 }
 TOKEN = "GITHUB_TOKEN"
+REFUSED = get_args(Outcome)[:5]
 
 
 @pytest.fixture(scope="module")
@@ -41,8 +45,6 @@ def outcome(project: Project, slug: str) -> str:
     assert "Traceback" not in done.stderr and "\x1b[31m" not in done.stderr, done.stderr[-2_000:]
     assert not any(line.startswith("::") for line in done.stderr.splitlines()), "a command to a CI runner"
     assert done.returncode in (0, 1), done.stderr[-2_000:]
-    import json
-
     answer = json.loads(done.stdout)
     assert all(len(fault["what"]) < 2_000 for fault in answer["faults"])
     if answer["verdict"] == "INVALID":
@@ -91,3 +93,14 @@ def test_the_whole_suite(project: Project, capsys: pytest.CaptureFixture[str]) -
             f"\ncaught {len(found) - len(wrong)} of {len(found)} tried, {len(refused)} of {len(HONEST)} honest refused"
         )
     assert wrong == {} and refused == {}
+
+
+@needs_sandbox
+@pytest.mark.long
+def test_no_example_is_refused_that_should_not_be(make_project: Callable[[str], Project]) -> None:
+    project = make_project("examples")
+    for folder in ("submissions", "baselines"):
+        shutil.copytree(REPOSITORY / folder, project.root / folder, dirs_exist_ok=True)
+    examples = [path.parent for path in sorted(project.root.glob("*/*/submission.toml"))]
+    refused = {path.name for path in examples if outcome(project, path.name) in REFUSED}
+    assert len(examples) >= 9 and refused == {"centred-smear"}
