@@ -14,6 +14,7 @@ from harness.data.shards import SHARD_TOKENS, ShardWriter
 from harness.records.record import RunSpec
 from harness.records.store import Store
 from harness.run import arms, host
+from harness.run.kept import CODE
 from harness.run.race import Bench, race
 from harness.run.stage import Arm
 from harness.tracks import budget_named, track_named
@@ -100,6 +101,7 @@ def test_a_billion_tokens_reach_a_worker_and_a_run_file_to_the_token_in_flat_mem
     folder = tmp_path / "arms" / "core"
     folder.mkdir(parents=True)
     (folder / "worker.py").write_text(WORKER)
+    (folder / CODE).mkdir()  # which is kept with the weights
     shutil.copy(arms.HERE / "wire.py", folder)
     bench = Bench(
         store=Store(tmp_path / "store"),
