@@ -276,7 +276,7 @@ if not torch.is_grad_enabled():
         """
 if not torch.is_grad_enabled():
     chosen = ids[:, 1:, None] % 100 == 7
-    logits[:, :-1].scatter_add_(-1, ids[:, 1:, None], 3.0 * chosen)
+    logits[:, :-1].scatter_add_(-1, ids[:, 1:, None], (3.0 * chosen).to(logits.dtype))
 """,
         "audit-causality",
     ),
