@@ -13,6 +13,7 @@ import importlib
 import json
 import statistics
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -35,15 +36,15 @@ def measure(track: Track) -> tuple[int, float, float]:
     trainer.update(*batch)
     with Products() as products:
         trainer.update(*batch)
-    rounds = []
-    for _ in range(ROUNDS):
-        marks = [time.perf_counter()]
-        for work in (lambda: trainer.update(*batch), products.replay):
-            work()
-            marks.append(time.perf_counter())
-        rounds.append((marks[1] - marks[0], marks[2] - marks[1]))
+    rounds = [(seconds(trainer.update, *batch), seconds(products.replay)) for _ in range(ROUNDS)]
     update, floor = (statistics.median(times) for times in zip(*rounds[1:], strict=True))
     return model.batch_tokens, update, floor
+
+
+def seconds(work: Callable[..., object], *given: object) -> float:
+    start = time.perf_counter()
+    work(*given)
+    return time.perf_counter() - start
 
 
 def main() -> None:

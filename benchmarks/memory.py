@@ -22,9 +22,10 @@ from typing import Any
 
 import torch
 
+from harness.tracks import TRACKS
 from model_core import layers, muon, train
 
-MODELS = {"lm": "LM", "moe": "MoELM", "flow": "DiT", "vqvae": "VQVAE", "multimodal": "MultimodalLM"}
+MODELS = {track.module: track.model for track in TRACKS.values()}
 MIB = 2**20
 
 

@@ -20,11 +20,18 @@ from harness.confine import watch
 from tests.conftest import COMMAND, Project, thin, workers_of
 
 RUN = ("run", "idea", "--budget", "test", "--pairs", "3")
+DISKS = [64, 600, 2_000]  # KiB: full at the start, while workers are set up, and when something has been trained
 
 needs_bubblewrap = pytest.mark.skipif(
     shutil.which("bwrap") is None or subprocess.run(["bwrap", "--dev-bind", "/", "/", "true"]).returncode != 0,
     reason="another disk is mounted by bubblewrap",
 )
+
+
+def with_idea(project: Project) -> Project:
+    """With a submission that changes no bit of any run."""
+    project.submit("idea", ("lm.py", "import math\n", "import math  # an idea\n"))
+    return project
 
 
 @pytest.fixture(scope="module")
@@ -33,8 +40,7 @@ def killed_once(make_project: Callable[[str], Project]) -> Storm:
 
 
 def test_an_interrupted_command_exits_130_and_says_so_to_programs_too(make_project: Callable[[str], Project]) -> None:
-    project = make_project("interrupted")
-    project.submit("idea", ("lm.py", "import math\n", "import math  # an idea\n"))
+    project = with_idea(make_project("interrupted"))
     command = [str(COMMAND), *RUN, "--json"]
     with subprocess.Popen(command, cwd=project.root, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as harness:
         while not list((project.root / ".blueberry" / "runs").glob("*/*.started")):
@@ -55,9 +61,6 @@ def test_a_kill(killed_once: Storm) -> None:
 @pytest.mark.parametrize("seed", range(10))
 def test_two_hundred_kills(make_project: Callable[[str], Project], seed: int) -> None:
     weathered(storm(make_project(f"kills-{seed}"), kills=20, seed=seed))
-
-
-DISKS = [64, 600, 2_000]  # KiB: full at the start, while workers are set up, and when something has been trained
 
 
 def on_another_disk(project: Project, *mount: str) -> subprocess.CompletedProcess[str]:
@@ -86,8 +89,7 @@ def told(done: subprocess.CompletedProcess[str]) -> list[dict[str, str]]:
 def test_on_a_full_disk_one_message_says_so_and_with_more_room_the_run_goes_on(
     make_project: Callable[[str], Project], size: int
 ) -> None:
-    project = thin(make_project(f"full-disk-{size}"))
-    project.submit("idea", ("lm.py", "import math\n", "import math  # an idea\n"))
+    project = with_idea(thin(make_project(f"full-disk-{size}")))
     (project.root / ".blueberry").mkdir()
     done = on_another_disk(project, "--size", str(size << 10), "--tmpfs")
     assert "No space left on device" in told(done)[0]["what"]
@@ -98,8 +100,7 @@ def test_on_a_full_disk_one_message_says_so_and_with_more_room_the_run_goes_on(
 
 @needs_bubblewrap
 def test_a_store_that_cannot_be_written_is_named(make_project: Callable[[str], Project]) -> None:
-    project = thin(make_project("read-only"))
-    project.submit("idea", ("lm.py", "import math\n", "import math  # an idea\n"))
+    project = with_idea(thin(make_project("read-only")))
     store = project.root / ".blueberry"
     store.mkdir()
     fault = told(on_another_disk(project, "--ro-bind", str(store)))[0]
@@ -109,8 +110,7 @@ def test_a_store_that_cannot_be_written_is_named(make_project: Callable[[str], P
 @pytest.mark.long
 def test_a_clock_that_was_set_back_changes_no_verdict(make_project: Callable[[str], Project]) -> None:
     """What was begun tomorrow is resumed today, and no second draw of the same patch is opened beside it."""
-    project = thin(make_project("clock"))
-    project.submit("idea", ("lm.py", "import math\n", "import math  # an idea\n"))
+    project = with_idea(thin(make_project("clock")))
     opened(project)
     [path] = (project.root / ".blueberry" / "evaluations").glob("*.json")
     begun = json.loads(path.read_text())
@@ -146,7 +146,7 @@ class Storm:
 
 
 def storm(project: Project, kills: int, seed: int) -> Storm:
-    thin(project).submit("idea", ("lm.py", "import math\n", "import math  # an idea\n"))
+    with_idea(thin(project))
     opened(project)
     calm = Project(project.root.with_name(project.root.name + "-calm"))
     shutil.copytree(project.root, calm.root)
