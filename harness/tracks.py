@@ -86,6 +86,7 @@ class ImageTrack(Track):
     size: int  # pixels of a side
     image_tokens: int
     augment: bool = False  # shifts and turns drawn from the seed, so that a small set is a large one
+    n_classes: int = 0  # that a flow model is told of
     n_codes: int = 0  # how many different ones a visual tokenizer may use
     unit: str = "mean squared error"
     log_ratio: bool = True
@@ -195,6 +196,7 @@ TRACKS: dict[str, Track] = {
             channels=1,
             size=16,
             augment=True,
+            n_classes=10,
             image_tokens=64,
             score_rows=64,
             slowest_tokens_per_s=500.0,
@@ -210,6 +212,7 @@ TRACKS: dict[str, Track] = {
             metric="velocity",
             channels=3,
             size=32,
+            n_classes=10,
             image_tokens=256,
             score_rows=64,
             slowest_tokens_per_s=2_000.0,

@@ -59,6 +59,7 @@ PRESETS = {
         n_kv_heads=2,
         d_ff=384,
         batch_size=64,
+        adamw_lr=0.003,
         schedule="wsd",
         warmup=0.02,
         decay=0.5,
@@ -88,10 +89,15 @@ class MultimodalLM(lm.LM):
 
     def loss(self, sequences: Tensor) -> Tensor:
         """sequences (B, T+1), NO_TOKEN after their end -> mean nats per token, of captions and images alike."""
-        targets = sequences[:, 1:]
-        there = targets != NO_TOKEN
-        x = self.hidden(*self.inputs(sequences))[there]  # (tokens, C)
-        return layers.linear_cross_entropy(x[None], self.token_embedding.weight, targets[there][None])
+        x = self.hidden(*self.inputs(sequences))  # (B, T, C)
+        return cross_entropy_of(x, self.token_embedding.weight, sequences[:, 1:])
+
+
+@torch.compiler.disable  # the number of tokens differs from batch to batch, and each would be compiled anew
+def cross_entropy_of(x: Tensor, weight: Tensor, targets: Tensor) -> Tensor:
+    """Mean over the targets (B, T) that are no NO_TOKEN; x (B, T, C), weight (V, C)."""
+    there = targets != NO_TOKEN
+    return layers.linear_cross_entropy(x[there][None], weight, targets[there][None])
 
 
 @torch.no_grad()

@@ -154,8 +154,9 @@ def nearest(z: Tensor, codebook: Tensor) -> Tensor:
     In fp32 under autocast too: bf16 cannot tell neighbours apart.
     """
     with torch.autocast(z.device.type, enabled=False):
-        distance = codebook.square().sum(-1) - 2 * z.float() @ codebook.T  # (..., K), less |z|^2, equal for all rows
-    return distance.argmin(-1)
+        flat = z.float().flatten(0, -2)  # (N, D)
+        distance = torch.addmm(codebook.square().sum(-1), flat, codebook.T, alpha=-2)  # (N, K), less |z|^2
+    return distance.argmin(-1).view(z.shape[:-1])
 
 
 def usage(codes: Tensor, n_codes: int) -> tuple[int, float]:

@@ -108,7 +108,7 @@ def test_training_learns_which_codes_follow_a_caption():
         def report(self, tokens_seen, loss):
             self.losses.append(loss.item())
 
-    config = dataclasses.replace(TINY, d_model=32, n_layers=1, d_ff=64, batch_size=16, max_seq_len=32)
+    config = dataclasses.replace(TINY, d_model=32, n_layers=1, d_ff=64, batch_size=16, max_seq_len=32, adamw_lr=0.006)
     stream = Stream()
     trainer = train.Trainer(built(config), 60 * 16 * config.sequence_tokens, precision="fp32")
     torch.manual_seed(0)

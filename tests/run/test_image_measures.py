@@ -112,8 +112,21 @@ def test_the_error_is_that_of_the_velocity(tmp_path: Path, checkpoint: int, pixe
     asked = questions()
     scored = velocity.score(arm(tmp_path, HONEST_FLOW), FLOW, checkpoint, asked, 1)
     assert scored.loss == pytest.approx(np.square(-0.9 * asked.x_t - asked.velocity).mean(), rel=1e-5)
-    bins = list(scored.metrics.details.values())
+    *bins, no_class = scored.metrics.details.values()
     assert len(bins) == velocity.TIME_BINS and np.mean(bins) == pytest.approx(scored.loss, rel=1e-3)
+    assert no_class == pytest.approx(scored.errors[asked.labels == 10].mean())
+
+
+def test_errors_are_told_by_time() -> None:
+    t = np.random.default_rng(0).permutation(np.arange(1_000) / 1_000).astype(np.float32)
+    scored = velocity.Scored(t.astype(float), t, np.zeros(1_000, bool))
+    assert list(scored.metrics.details.values()) == pytest.approx([0.1245, 0.3745, 0.6245, 0.8745], abs=1e-4)
+
+
+def test_a_tenth_of_the_questions_leaves_the_class_out(pixels: NDArray[np.uint8]) -> None:
+    asked = velocity.held_out(None, FLOW, budget_named("1M"), "validation", "salt")
+    assert 0.07 < (asked.labels == FLOW.n_classes).mean() < 0.13
+    assert set(asked.labels) == set(range(FLOW.n_classes + 1))
 
 
 def test_an_honest_flow_passes_its_audit(tmp_path: Path, checkpoint: int, pixels: NDArray[np.uint8]) -> None:
