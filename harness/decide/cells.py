@@ -11,6 +11,7 @@ from typing import Literal
 from harness.decide.decision import Decision, Verdict, decide, exchange_rate, first_look
 from harness.decide.early import equivalent
 from harness.decide.failures import invalid_reason, lost, timeless_by_own_doing, unstable_reason
+from harness.decide.order import order_effect
 from harness.decide.pairs import Pair, pairs_of
 from harness.decide.stats import (
     ModeratedT,
@@ -183,6 +184,9 @@ def judge_cell(evaluation: EvaluationRecord, runs: Iterable[RunRecord], metric: 
     untimed = overtime([*pairs, *fresh])
     if untimed is not None:
         return replace(cell, verdict="REVIEW_TRADEOFF", reason=f"the bar was crossed, but {untimed}")
+    ordered = order_effect(used, evaluation.s0_time) if metric == "speed" else None
+    if ordered is not None:
+        return replace(cell, verdict="REVIEW_TRADEOFF", reason=f"the bar was crossed, but {ordered}")
     tokens = _worth_in_tokens(cell, evaluation)
     if tokens > PLAUSIBLE:
         worth = f"{tokens:.1f} times the tokens or time" if math.isfinite(tokens) else "more tokens than there are"
