@@ -88,13 +88,15 @@ def run(
     systems_only: SystemsOnly = False,
     as_json: Json = False,
 ) -> Said:
-    """Train patched and unpatched core in pairs until there is a verdict. Run it again to resume."""
+    """Train patched and unpatched core in pairs until there is a verdict, and render the local board. Run it again to
+    resume."""
     from harness.run.contests import Options
 
     return _run(root(), slug, Options(track, budget, pairs, data, micro_batch(fit), epochs, official, systems_only))
 
 
 def _run(here: Path, slug: str, options: Any) -> Said:
+    from harness.board import leaderboard as board
     from harness.progress import ProgressReporter
     from harness.records.store import Store
     from harness.run import sandbox
@@ -116,7 +118,10 @@ def _run(here: Path, slug: str, options: Any) -> Said:
             with ProgressReporter(contest.max_pairs) as reporter:
                 outcomes.append(evaluate(contest, reporter))
     answer = Answer(slug, sha, tuple(outcomes))
-    return Said(answer_text(answer), answer.to_json(), 1 if answer.faults else 0)
+    text = answer_text(answer)
+    if not options.official:  # the official board is a maintainer's to render, and to commit
+        text += f"\nthe local board: {board.write(store, here)}"
+    return Said(text, answer.to_json(), 1 if answer.faults else 0)
 
 
 @app.command()
@@ -169,11 +174,6 @@ def baseline(
 @app.command()
 def demo(as_json: Json = False) -> Said:
     """The whole way on an example: prepare, race it against the core, confirm, explain, render the local board."""
-    from harness.board import leaderboard as board
-    from harness.records.store import Store
     from harness.run.contests import Options
 
-    here = root()
-    said = _run(here, DEMO, Options(track="llm-tiny", budget="smoke"))
-    path = board.write(Store(here / ".blueberry"), here)
-    return Said(f"{said.text}\nthe local board: {path}", said.data, said.exit_code)
+    return _run(root(), DEMO, Options(track="llm-tiny", budget="smoke"))
