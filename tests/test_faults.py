@@ -12,6 +12,7 @@ import subprocess
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -20,6 +21,7 @@ from harness.confine import watch
 from tests.conftest import COMMAND, Project, thin, workers_of
 
 RUN = ("run", "idea", "--budget", "test", "--pairs", "3")
+FAKETIME = Path("/usr/lib/x86_64-linux-gnu/faketime/libfaketime.so.1")
 DISKS = [64, 600, 2_000]  # KiB: full at the start, while workers are set up, and when something has been trained
 
 needs_bubblewrap = pytest.mark.skipif(
@@ -35,8 +37,8 @@ def with_idea(project: Project) -> Project:
 
 
 @pytest.fixture(scope="module")
-def killed_once(make_project: Callable[[str], Project]) -> Storm:
-    return storm(make_project("a-kill"), kills=1, seed=0)
+def killed(make_project: Callable[[str], Project]) -> Storm:
+    return storm(make_project("kills"), kills=15, seed=0, longest=3.0)
 
 
 def test_an_interrupted_command_exits_130_and_says_so_to_programs_too(make_project: Callable[[str], Project]) -> None:
@@ -53,14 +55,14 @@ def test_an_interrupted_command_exits_130_and_says_so_to_programs_too(make_proje
     assert b"resume" in stderr and b"Traceback" not in stderr
 
 
-def test_a_kill(killed_once: Storm) -> None:
-    weathered(killed_once)
+def test_fifteen_kills(killed: Storm) -> None:
+    weathered(killed)
 
 
 @pytest.mark.long
 @pytest.mark.parametrize("seed", range(10))
 def test_two_hundred_kills(make_project: Callable[[str], Project], seed: int) -> None:
-    weathered(storm(make_project(f"kills-{seed}"), kills=20, seed=seed))
+    weathered(storm(make_project(f"kills-{seed}"), kills=20, seed=seed, longest=9.0))
 
 
 def on_another_disk(project: Project, *mount: str) -> subprocess.CompletedProcess[str]:
@@ -120,10 +122,77 @@ def test_a_clock_that_was_set_back_changes_no_verdict(make_project: Callable[[st
     assert project.json("plan", "idea", "--budget", "test")["ok"]
 
 
+@pytest.mark.long
+@pytest.mark.skipif(not FAKETIME.exists(), reason="libfaketime is not installed")
+def test_a_clock_that_jumps_while_runs_go_on_changes_no_verdict(make_project: Callable[[str], Project]) -> None:
+    """The wall clock goes back by two days in the middle; times are taken from the one that cannot."""
+    project = with_idea(thin(make_project("jump")))
+    setting = project.root / "clock"
+    setting.write_text("+0")
+    environment = os.environ | {
+        "LD_PRELOAD": str(FAKETIME),
+        "FAKETIME_TIMESTAMP_FILE": str(setting),
+        "FAKETIME_NO_CACHE": "1",
+        "FAKETIME_DONT_FAKE_MONOTONIC": "1",
+    }
+    with subprocess.Popen([str(COMMAND), *RUN], cwd=project.root, env=environment, stderr=subprocess.PIPE) as harness:
+        while not list((project.root / ".blueberry" / "runs").glob("*/*.json")):
+            time.sleep(0.05)
+        setting.write_text("-2d")
+        _, said = harness.communicate(timeout=300)
+    assert harness.returncode == 0, said
+    days = {file["started"][:10] for file in files(project)}
+    assert len(days) == 2, "the clock did jump"
+    assert {file["status"] for file in files(project)} == {"completed"}
+    assert all(0 < file["train_seconds"] < 100 for file in files(project))
+    assert project.json("leaderboard", "--local", "--check")["ok"]
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("limit", [1 << 20, 400 << 10, 250 << 10])
+def test_without_memory_one_message_says_so_and_with_it_the_run_goes_on(
+    make_project: Callable[[str], Project], limit: int
+) -> None:
+    """An address space (KiB) too small for a worker, for what the judge holds, or for its own modules."""
+    project = with_idea(thin(make_project(f"memory-{limit}")))
+    script = f"ulimit -v {limit}; exec {COMMAND} {' '.join(RUN)} --json"
+    command = ["sh", "-c", script]
+    done = subprocess.run(command, cwd=project.root, capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode in (1, 3) and "Traceback" not in done.stderr, done.stderr
+    assert len(json.loads(done.stdout)["faults"]) == 1
+    readable(project)
+    assert project.json("leaderboard", "--local")["ok"]
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("seed", range(12))
+def test_whatever_a_lying_disk_forgot_the_run_ends_alike_or_names_the_file(killed: Storm, seed: int) -> None:
+    """It said that everything was on disk; after the power failed, some files are gone or cut off."""
+    rng = random.Random(seed)
+    project = Project(killed.calm.root.with_name(f"forgot-{seed}"))
+    shutil.copytree(killed.opened.root, project.root)
+    with subprocess.Popen([str(COMMAND), *RUN], cwd=project.root, stderr=subprocess.DEVNULL) as harness:
+        time.sleep(rng.uniform(4.0, 12.0))
+        harness.send_signal(signal.SIGKILL)
+    alone(project)
+    paths = [path for path in (project.root / ".blueberry").rglob("*") if path.is_file() and path.name != ".lock"]
+    paths.sort(key=lambda path: path.stat().st_mtime_ns, reverse=True)
+    for path in rng.sample(paths[:6], k=min(len(paths), rng.randint(1, 4))):
+        whole = path.read_bytes()
+        path.write_bytes(whole[: rng.randrange(len(whole) + 1)]) if rng.random() < 0.5 else path.unlink()
+    done = project.call(*RUN, "--json")
+    assert "Traceback" not in done.stderr, done.stderr
+    if done.returncode == 0:
+        assert json.loads(done.stdout)["verdict"] == killed.expected["verdict"]
+        assert {one[:-1] for one in results(project)} >= {one[:-1] for one in results(killed.calm)}
+    else:
+        assert str(project.root / ".blueberry") in told(done)[0]["where"]
+
+
 @pytest.mark.parametrize("kind", ["evaluations/*.json", "runs/*/*.json", "ledger.jsonl"])
-def test_a_file_that_a_disk_promised_and_lost_is_named(killed_once: Storm, kind: str) -> None:
+def test_a_file_that_a_disk_promised_and_lost_is_named(killed: Storm, kind: str) -> None:
     """A disk that says that it has synced may hold a name with the beginning of what was written."""
-    project = killed_once.project
+    project = killed.project
     path = next((project.root / ".blueberry").glob(kind))
     whole = path.read_bytes()
     path.write_bytes(whole[:100])
@@ -139,26 +208,28 @@ def test_a_file_that_a_disk_promised_and_lost_is_named(killed_once: Storm, kind:
 class Storm:
     """One evaluation, opened once, then finished twice: in peace, and under fire."""
 
+    opened: Project  # as it was then
     calm: Project
     expected: dict[str, Any]
     project: Project
     answer: dict[str, Any]
 
 
-def storm(project: Project, kills: int, seed: int) -> Storm:
+def storm(project: Project, kills: int, seed: int, longest: float) -> Storm:
     with_idea(thin(project))
     opened(project)
-    calm = Project(project.root.with_name(project.root.name + "-calm"))
-    shutil.copytree(project.root, calm.root)
+    begun, calm = (Project(project.root.with_name(f"{project.root.name}-{name}")) for name in ("opened", "calm"))
+    for copy in (begun, calm):
+        shutil.copytree(project.root, copy.root)
     expected = calm.json(*RUN)
     rng = random.Random(seed)
     for _ in range(kills):
-        disturbed(project, rng)
+        disturbed(project, rng, longest)
         readable(project)
         alone(project)
     answer = project.json(*RUN)
     assert project.json("leaderboard", "--local")["ok"]
-    return Storm(calm, expected, project, answer)
+    return Storm(begun, calm, expected, project, answer)
 
 
 def weathered(storm: Storm) -> None:
@@ -181,10 +252,10 @@ def opened(project: Project) -> None:
     assert len(list((project.root / ".blueberry").glob("salts/*"))) == 1
 
 
-def disturbed(project: Project, rng: random.Random) -> None:
-    """Runs the command for a while, then kills its workers, itself, or first the ones and then the other."""
+def disturbed(project: Project, rng: random.Random, longest: float) -> None:
+    """Runs the command for at most so many seconds, then kills its workers, itself, or the ones and then the other."""
     with subprocess.Popen([str(COMMAND), *RUN], cwd=project.root, stderr=subprocess.DEVNULL) as harness:
-        time.sleep(rng.uniform(0.2, 9.0))
+        time.sleep(rng.uniform(0.2, longest))
         if rng.random() < 0.6:
             for process in watch.descendants(harness.pid)[1:]:
                 with contextlib.suppress(ProcessLookupError):
