@@ -65,7 +65,7 @@ says nothing of its verdict: that is in the evaluation below.
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 model = AutoModelForCausalLM.from_pretrained("{folder}", trust_remote_code=True)
-tokenizer = AutoTokenizer.from_pretrained("{folder}")
+tokenizer = AutoTokenizer.from_pretrained("{folder}", trust_remote_code=True)
 ```
 
 `model_core_*.py` is the run's own code with its imports made relative: `trust_remote_code=True` runs it, so read it

@@ -74,7 +74,8 @@ import numpy as np, torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 folder, rows, out = sys.argv[1], torch.tensor(eval(sys.argv[2])), sys.argv[3]
 model = AutoModelForCausalLM.from_pretrained(folder, trust_remote_code=True)
-tokenizer = AutoTokenizer.from_pretrained(folder)
+tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=True)
+untrusting = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
 short, pad = rows[:1, :4], torch.full((1, 3), tokenizer.pad_token_id)
 right = torch.cat((torch.cat((short, pad), 1), rows[1:]))
 left = torch.cat((torch.cat((pad, short), 1), rows[1:]))
@@ -102,6 +103,7 @@ print(json.dumps({
     "each": [model.generate(**tokenizer([t], return_tensors="pt"), **greedy)[0, -40:].tolist()
              for t in ("bin best", "dork lang rust")],
     "ids": tokenizer("bin best")["input_ids"],
+    "untrusting": untrusting("bin best")["input_ids"],
     "back": tokenizer.decode(tokenizer("bin best")["input_ids"]),
     "special": [tokenizer.bos_token_id, tokenizer.eos_token_id, tokenizer.pad_token_id],
     "modules": sorted(name for name in sys.modules if "model_core" in name or name.startswith("harness")),
@@ -236,7 +238,8 @@ def test_the_tokenizer_is_the_runs_own(dense: Loaded, prepared: PreparedData) ->
     from tokenizers import Tokenizer
 
     own = Tokenizer.from_file(str(prepared.folder / "tokenizer.json"))
-    assert dense.said["ids"] == own.encode("bin best").ids and dense.said["back"] == "bin best"
+    assert dense.said["ids"] == dense.said["untrusting"] == own.encode("bin best").ids
+    assert dense.said["back"] == "bin best"
     assert dense.said["special"] == [own.token_to_id("<|endoftext|>")] * 3
 
 
