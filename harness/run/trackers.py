@@ -100,7 +100,9 @@ class WandB:
             dir=self._root,
             mode=os.environ.get("WANDB_MODE", "offline"),
             reinit="create_new",  # both arms of a pair stay open until the pair is done
-            settings=wandb.Settings(console="off", silent=True, disable_git=True, disable_code=True),
+            settings=wandb.Settings(
+                console="off", silent=True, disable_git=True, disable_code=True, x_disable_stats=True
+            ),  # nothing of this process or of the machine: reading it would take time from the run
         )
 
     def end(self, place: Place) -> None:

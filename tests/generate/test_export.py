@@ -92,15 +92,15 @@ with torch.no_grad():
         "half": AutoModelForCausalLM.from_pretrained(folder, trust_remote_code=True, dtype="bfloat16")(rows).logits,
     }
 np.savez(out, **{name: value.numpy() for name, value in found.items()})
-greedy = {"do_sample": False, "max_new_tokens": 40, "min_new_tokens": 40}
+greedy = {"do_sample": False, "max_new_tokens": 28, "min_new_tokens": 28}
 batch = tokenizer(["bin best", "dork lang rust"], return_tensors="pt", padding=True, padding_side="left")
 print(json.dumps({
     "config": [model.config.vocab_size, model.config.max_position_embeddings],
     "dtype": str(model.dtype),
     "generated": model.generate(rows[:1], **greedy)[0].tolist(),
     "cached": model.generate(rows[:1], use_cache=True, **greedy)[0].tolist(),
-    "batch": model.generate(**batch, **greedy)[:, -40:].tolist(),
-    "each": [model.generate(**tokenizer([t], return_tensors="pt"), **greedy)[0, -40:].tolist()
+    "batch": model.generate(**batch, **greedy)[:, -28:].tolist(),
+    "each": [model.generate(**tokenizer([t], return_tensors="pt"), **greedy)[0, -28:].tolist()
              for t in ("bin best", "dork lang rust")],
     "ids": tokenizer("bin best")["input_ids"],
     "untrusting": untrusting("bin best")["input_ids"],
@@ -124,6 +124,7 @@ class Loaded:
 
 def process(code: str, *arguments: str, cwd: Path, **environment: str) -> str:
     keys = {name: value for name, value in os.environ.items() if name in ("PATH", "LD_LIBRARY_PATH")}
+    keys["OMP_NUM_THREADS"] = "1"  # of models this small, threads spend their time waiting for each other
     command = [sys.executable, "-c", code, *arguments]
     done = subprocess.run(command, cwd=cwd, env=keys | environment, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
@@ -228,8 +229,10 @@ def test_a_lower_dtype_leaves_the_weights_and_tables_as_they_were(either: Loaded
 
 def test_text_goes_on_past_the_longest_row_and_a_batch_says_what_each_row_says_alone(either: Loaded) -> None:
     said = either.said
-    assert len(said["generated"]) == 47 and said["generated"][:7] == ROWS[0]
-    assert said["generated"][7] == int(either.expected[0, -1].argmax()) or said["generated"][7] != 0
+    assert len(said["generated"]) == 35 and said["generated"][:7] == ROWS[0]
+    likeliest = either.expected[0, -1].copy()
+    likeliest[said["special"][1]] = -np.inf  # no end before the length asked for
+    assert said["generated"][7] == likeliest.argmax()
     assert said["cached"] == said["generated"], "asking for a cache changes nothing"
     assert said["batch"] == said["each"]
 
