@@ -6,7 +6,6 @@ thread of their own: what is told while a run trains is told inside its clock. O
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import queue
 import threading
@@ -55,21 +54,22 @@ class TensorBoard:
     """Event files in EVALUATION/ARM/RUN below a folder."""
 
     def __init__(self, root: Path) -> None:
-        self._folder = root / ".blueberry" / "tensorboard"
-        self._writers: dict[Place, Any] = {}
-
-    def write(self, place: Place, step: int, values: Mapping[str, float], words: Mapping[str, str]) -> None:
         from tensorboard.compat.proto.event_pb2 import Event
         from tensorboard.compat.proto.summary_pb2 import Summary
         from tensorboard.plugins.text.summary_v2 import text_pb
         from tensorboard.summary.writer.event_file_writer import EventFileWriter
 
+        self._event, self._summary, self._text, self._writer = Event, Summary, text_pb, EventFileWriter
+        self._folder = root / ".blueberry" / "tensorboard"
+        self._writers: dict[Place, Any] = {}
+
+    def write(self, place: Place, step: int, values: Mapping[str, float], words: Mapping[str, str]) -> None:
         if place not in self._writers:
             folder = self._folder / place.evaluation / place.arm / place.run
-            self._writers[place] = EventFileWriter(str(folder), flush_secs=FLUSH_S)
-        scalars = Summary(value=[Summary.Value(tag=name, simple_value=value) for name, value in values.items()])
-        for summary in (scalars, *(text_pb(name, word) for name, word in words.items())):
-            self._writers[place].add_event(Event(wall_time=time.time(), step=step, summary=summary))
+            self._writers[place] = self._writer(str(folder), flush_secs=FLUSH_S)
+        points = [self._summary.Value(tag=name, simple_value=value) for name, value in values.items()]
+        for summary in (self._summary(value=points), *(self._text(name, word) for name, word in words.items())):
+            self._writers[place].add_event(self._event(wall_time=time.time(), step=step, summary=summary))
 
     def end(self, place: Place) -> None:
         self._writers.pop(place).close()
@@ -79,6 +79,9 @@ class WandB:
     """Runs of one group for each evaluation. Offline unless WANDB_MODE says otherwise; `wandb sync` uploads them."""
 
     def __init__(self, root: Path) -> None:
+        import wandb
+
+        self._wandb = wandb
         self._root = root / ".blueberry"
         self._runs: dict[Place, Any] = {}
 
@@ -89,9 +92,7 @@ class WandB:
         self._runs[place].summary.update(dict(words))
 
     def _begun(self, place: Place) -> Any:
-        import wandb
-
-        return wandb.init(
+        return self._wandb.init(
             project=os.environ.get("WANDB_PROJECT", "blueberry"),
             group=place.evaluation,
             job_type=place.arm,
@@ -100,7 +101,7 @@ class WandB:
             dir=self._root,
             mode=os.environ.get("WANDB_MODE", "offline"),
             reinit="create_new",  # both arms of a pair stay open until the pair is done
-            settings=wandb.Settings(
+            settings=self._wandb.Settings(
                 console="off", silent=True, disable_git=True, disable_code=True, x_disable_stats=True
             ),  # nothing of this process or of the machine: reading it would take time from the run
         )
@@ -113,14 +114,20 @@ TRACKERS: dict[str, Callable[[Path], Tracker]] = {"tensorboard": TensorBoard, "w
 
 
 def chosen(names: Sequence[str], root: Path) -> dict[str, Tracker]:
-    """The trackers of these names; raises UsageError for one that there is not, or whose package is missing."""
+    """The trackers of these names; raises UsageError for one that there is not, or whose package is missing.
+
+    Imported here and not when the first value comes: that is inside the clock of a run.
+    """
+    made = {}
     for name in names:
         if name not in TRACKERS:
             raise UsageError(f"--log {name[:40]}", "no tracker of that name", f"choose one of {', '.join(TRACKERS)}")
-        if importlib.util.find_spec(name) is None:
+        try:
+            made[name] = TRACKERS[name](root)
+        except ImportError as error:
             fix = f"install the extra of that name, in this environment: pip install -e '.[{name}]'"
-            raise UsageError(f"--log {name}", f"the package {name} is not installed", fix)
-    return {name: TRACKERS[name](root) for name in names}
+            raise UsageError(f"--log {name}", f"the package cannot be imported: {error}", fix) from error
+    return made
 
 
 class TrackedReporter:
