@@ -90,7 +90,7 @@ def export(kept: KeptRun, track: TextTrack, prepared: PreparedData, folder: Path
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise UsageError(str(folder), "is there already", "choose another --output-dir, or delete it")
     modules = flattened(kept.code, (track.module, "train"))
-    part = folder.with_name(f".{folder.name}.part")
+    part = folder.resolve().with_name(f".{folder.name}.part")
     with disk_trouble(folder):
         shutil.rmtree(part, ignore_errors=True)
         part.mkdir(parents=True)

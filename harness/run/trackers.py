@@ -118,7 +118,7 @@ def chosen(names: Sequence[str], root: Path) -> dict[str, Tracker]:
 
     Imported here and not when the first value comes: that is inside the clock of a run.
     """
-    made = {}
+    made: dict[str, Tracker] = {}
     for name in names:
         if name not in TRACKERS:
             raise UsageError(f"--log {name[:40]}", "no tracker of that name", f"choose one of {', '.join(TRACKERS)}")
