@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
-from harness.records.record import RunSpec
+from harness.records.record import RunRecord, RunSpec
 
 LINE_EVERY_S = 10.0  # on something that is not a terminal
 
@@ -23,6 +23,15 @@ def short_time(seconds: float) -> str:
     if whole < 3600:
         return f"{whole // 60} min {whole % 60:02d} s"
     return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+
+
+def said(record: RunRecord) -> str:
+    """One line about a finished run."""
+    spec = record.spec
+    head = f"{spec.round} pair {spec.pair + 1} {spec.arm}: {record.status}"
+    if record.loss is None:
+        return f"{head}: {record.error}"
+    return f"{head}, loss {record.loss:.4f}, trained in {record.train_seconds:.1f} s"
 
 
 class ProgressReporter:
@@ -53,6 +62,12 @@ class ProgressReporter:
 
     def note(self, text: str) -> None:
         self._console.print(escape(text), soft_wrap=True)
+
+    def opened(self, evaluation: str) -> None:
+        self.note(f"evaluation {evaluation}")
+
+    def finished(self, record: RunRecord) -> None:
+        self.note(said(record))
 
     def _name(self, spec: RunSpec) -> str:
         most = f" of at most {self._max_pairs}" if spec.round == "decide" else ""

@@ -23,7 +23,7 @@ STAGES = (
 )
 SURFACE = {"cli", "words", "progress"}
 HOMES = {
-    "torch": {"run/worker.py", "generate/classifier.py"},
+    "torch": {"run/worker.py", "generate/classifier.py", "generate/wrapper.py"},
     "safetensors": {"run/worker.py", "data/visual.py"},
     "scipy": {"decide"},
     "jinja2": {"board"},
@@ -33,6 +33,9 @@ HOMES = {
     "tokenizers": {"data"},
     "typer": {"cli"},
     "rich": {"progress.py"},
+    "transformers": {"generate/wrapper.py"},
+    "tensorboard": {"run/trackers.py"},
+    "wandb": {"run/trackers.py"},
 }
 MODULES = sorted((ROOT / "harness").rglob("*.py"))
 CORE = sorted((ROOT / "model_core").glob("*.py"))

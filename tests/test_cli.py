@@ -30,6 +30,7 @@ USAGE = [
     (["check", "../../etc"], "no submission of that name"),
     (["verdict", "idea"], "blueberry run idea"),
     (["run", "idea", "--pairs", "1"], "--pairs"),
+    (["run", "idea", "--log", "mlflow"], "tensorboard, wandb"),
     (["run", "idea", "--learning-rate", "1"], "--learning-rate"),
     (["fly"], "fly"),
 ]

@@ -122,6 +122,15 @@ def test_quality_is_told_beside_that_of_real_pictures(project: Project, track: s
     assert found["distance"] > 0 and len(found["by_class"]) == 10
 
 
+def test_a_language_model_becomes_a_folder_and_what_draws_pictures_is_refused(project: Project) -> None:
+    answer = project.json("export", "llm-tiny/test/core", "--output-dir", "out")
+    made = {path.name for path in (project.root / answer["folder"]).iterdir()}
+    assert made >= {"config.json", "modeling_blueberry.py", "model_core_lm.py", "model.safetensors", "tokenizer.json"}
+    for track in ("flow-tiny", "vqvae-tiny", "multimodal-tiny"):
+        done = project.call("export", f"{track}/test/core")
+        assert done.returncode == 2 and "llm-tiny" in done.stderr and "Traceback" not in done.stderr
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [

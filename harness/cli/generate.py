@@ -1,4 +1,4 @@
-"""Verbs that draw from a trained model: generate, quality."""
+"""Verbs on a trained model: generate, quality, export."""
 
 from __future__ import annotations
 
@@ -101,6 +101,30 @@ def quality(
         f"Frechet distance from real ones: {found.distance:.3f}, of other real ones {found.real_distance:.3f}"
     )
     return Said(text, {"ok": True, **asdict(found)})
+
+
+@app.command()
+def export(
+    run: Run,
+    output_dir: Annotated[Path | None, typer.Option("--output-dir", help="Where it goes.", show_default=False)] = None,
+    data: DataOption = None,
+    as_json: Json = False,
+) -> Said:
+    """A language model as a folder that transformers loads, its code and tokenizer beside it."""
+    from harness.generate.export import export as exported
+    from harness.generate.export import text_track
+    from harness.generate.samples import prepared_of
+    from harness.run.kept import find
+    from harness.tracks import track_named
+
+    kept = find(root(), run)
+    spec = kept.record.spec
+    track = text_track(track_named(spec.track), run)
+    folder = output_dir or Path("exported") / f"{spec.track}-{spec.budget}-{spec.arm}"
+    prepared: Any = prepared_of(kept, track, data, say)
+    exported(kept, track, prepared, folder)
+    text = f'{folder}: AutoModelForCausalLM.from_pretrained("{folder}", trust_remote_code=True)'
+    return Said(text, {"ok": True, "folder": str(folder)})
 
 
 def _source(run: str, data: str | None) -> Any:

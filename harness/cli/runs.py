@@ -15,6 +15,7 @@ from harness.cli.surface import (
     EpochsOption,
     FitOption,
     Json,
+    LogOption,
     Official,
     PairsOption,
     Said,
@@ -31,7 +32,7 @@ DEMO = "wide-smear"  # the submission that `make demo` races
 
 
 @app.command(name="try")
-def try_(slug: Slug, data: DataOption = None, as_json: Json = False) -> Said:
+def try_(slug: Slug, data: DataOption = None, log: LogOption = None, as_json: Json = False) -> Said:
     """Pack, check, run at the smoke budget, and explain what came out of it in plain words."""
     from harness.run.contests import Options
     from harness.submission import scratch
@@ -42,7 +43,7 @@ def try_(slug: Slug, data: DataOption = None, as_json: Json = False) -> Said:
     if (folder / "core").is_dir():
         packed = scratch.pack(here, slug)
         say(f"packed: +{packed.added} -{packed.removed} lines")
-    return _run(here, slug, Options(budget="smoke", data=data))
+    return _run(here, slug, Options(budget="smoke", data=data), log)
 
 
 @app.command()
@@ -86,24 +87,28 @@ def run(
     epochs: EpochsOption = 1,
     official: Official = False,
     systems_only: SystemsOnly = False,
+    log: LogOption = None,
     as_json: Json = False,
 ) -> Said:
     """Train patched and unpatched core in pairs until there is a verdict, and render the local board. Run it again to
     resume."""
     from harness.run.contests import Options
 
-    return _run(root(), slug, Options(track, budget, pairs, data, micro_batch(fit), epochs, official, systems_only))
+    options = Options(track, budget, pairs, data, micro_batch(fit), epochs, official, systems_only)
+    return _run(root(), slug, options, log)
 
 
-def _run(here: Path, slug: str, options: Any) -> Said:
+def _run(here: Path, slug: str, options: Any, log: list[str] | None = None) -> Said:
     from harness.board import leaderboard as board
     from harness.progress import ProgressReporter
     from harness.records.store import Store
     from harness.run import sandbox
     from harness.run.contests import Answer, contests
     from harness.run.evaluate import evaluate
+    from harness.run.trackers import TrackedReporter, chosen
     from harness.words import answer_text
 
+    trackers = chosen(log or [], here)
     if options.official or os.environ.get("CI") == "true":
         sandbox.require()
     if sandbox.name() == "none":
@@ -115,8 +120,9 @@ def _run(here: Path, slug: str, options: Any) -> Said:
         for contest in to_run:
             sha = contest.patched.patch_sha
             say(f"{contest.slug}: {contest.track.name} at {contest.budget.name}")
-            with ProgressReporter(contest.max_pairs) as reporter:
+            with ProgressReporter(contest.max_pairs) as progress, TrackedReporter(progress, trackers) as reporter:
                 outcomes.append(evaluate(contest, reporter))
+                reporter.decided(outcomes[-1])
     answer = Answer(slug, sha, tuple(outcomes))
     text = answer_text(answer)
     if not options.official:  # the official board is a maintainer's to render, and to commit
@@ -147,6 +153,7 @@ def baseline(
     fit: FitOption = "auto",
     epochs: EpochsOption = 1,
     official: Official = False,
+    log: LogOption = None,
     as_json: Json = False,
 ) -> Said:
     """Fill the noise bank and measure the exchange rate: the core against itself."""
@@ -156,17 +163,19 @@ def baseline(
     from harness.run.calibrate import Calibration, calibrate
     from harness.run.known import banks_here, known_evaluations
     from harness.run.measure import measure_of
+    from harness.run.trackers import TrackedReporter, chosen
     from harness.tracks import budget_named, track_named
 
-    here, chosen, size = root(), track_named(track), budget_named(budget)
+    here, race, size = root(), track_named(track), budget_named(budget)
+    trackers = chosen(log or [], here)
     if official:
         sandbox.require()
     store = Store(here / ("leaderboard" if official else ".blueberry"))
-    with store.lock(), ProgressReporter(pairs) as reporter:
-        prepared = measure_of(chosen).prepare(chosen, data, say)
-        calibration = Calibration(here, store, chosen, size, prepared, pairs, official, micro_batch(fit), epochs)
+    with store.lock(), ProgressReporter(pairs) as progress, TrackedReporter(progress, trackers) as reporter:
+        prepared = measure_of(race).prepare(race, data, say)
+        calibration = Calibration(here, store, race, size, prepared, pairs, official, micro_batch(fit), epochs)
         closed = calibrate(calibration, reporter)
-    banks = banks_here(known_evaluations(here, chosen), chosen, size)
+    banks = banks_here(known_evaluations(here, race), race, size)
     values = {"s0": banks.loss.s0, "s0_time": banks.time.s0, "df": banks.loss.df, "kappa": banks.kappa}
     return Said(banks.source, {"ok": True, "evaluation": closed.id, **values})
 

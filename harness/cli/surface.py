@@ -26,6 +26,7 @@ DataOption = Annotated[str | None, typer.Option("--data", help="embedded, hub:NA
 FitOption = Annotated[str, typer.Option("--fit", help="auto, or rows of a micro-batch; updates stay as large.")]
 EpochsOption = Annotated[int, typer.Option("--epochs", min=1, help="Passes over the data that are allowed.")]
 SystemsOnly = Annotated[bool, typer.Option("--systems-only", help="A maintainer's label: it changes speed alone.")]
+LogOption = Annotated[list[str] | None, typer.Option("--log", help="tensorboard or wandb; may be given twice.")]
 Official = Annotated[bool, typer.Option("--official", help="Into leaderboard/: for maintainers and the bot.")]
 
 

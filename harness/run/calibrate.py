@@ -15,7 +15,7 @@ from harness.records.record import EvaluationRecord, Round, RunRecord, RunSpec
 from harness.records.store import Store
 from harness.run import arms, host, sandbox, seeds
 from harness.run.attempts import settled
-from harness.run.evaluate import close, said, settle, to_be_run_again
+from harness.run.evaluate import close, settle, to_be_run_again
 from harness.run.measure import Prepared, measure_of
 from harness.run.race import Bench, Reporter, race
 from harness.submission.patch import unpatched
@@ -59,7 +59,7 @@ def _run_all(calibration: Calibration, bench: Bench, evaluation: EvaluationRecor
     for group in _groups(calibration, evaluation, salt):
         while specs := _missing(group, bench.store.runs(evaluation.id), bench.before):
             for record in race(bench, specs):
-                bench.reporter.note(said(record))
+                bench.reporter.finished(record)
 
 
 def _find(calibration: Calibration) -> EvaluationRecord | None:

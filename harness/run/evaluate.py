@@ -267,7 +267,7 @@ def _run_until_decided(bench: Bench, evaluation: EvaluationRecord, salt: str) ->
             what = f"{limit} pairs of the {round_} round were run, and too few of them have comparable times"
             raise MachineError(evaluation.id, what, "run the evaluation without interruptions on one machine")
         for record in race(bench, specs):
-            bench.reporter.note(said(record))
+            bench.reporter.finished(record)
         outcome = outcome_of(bench.store, evaluation)
         for cell in outcome.cells:
             bench.reporter.note("    " + explain(cell))
@@ -326,15 +326,6 @@ def _spec(
         attempt=attempt,
         data_id=evaluation.data_id,
     )
-
-
-def said(record: RunRecord) -> str:
-    """One line about a finished run."""
-    spec = record.spec
-    head = f"{spec.round} pair {spec.pair + 1} {spec.arm}: {record.status}"
-    if record.loss is None:
-        return f"{head}: {record.error}"
-    return f"{head}, loss {record.loss:.4f}, trained in {record.train_seconds:.1f} s"
 
 
 def close(root: Path, store: Store, evaluation: EvaluationRecord, salt: str) -> EvaluationRecord:

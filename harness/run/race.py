@@ -39,11 +39,17 @@ class Reporter(Protocol):
     def note(self, text: str) -> None:
         """One thing that happened, one line."""
 
+    def opened(self, evaluation: str) -> None:
+        """What is told from here on belongs to the evaluation of this id."""
+
     def stage(self, spec: RunSpec, stage: str) -> None:
         """A stage of a run begins."""
 
     def tick(self, spec: RunSpec, tokens: int, loss: float | None, seconds: float) -> None:
         """Training goes on."""
+
+    def finished(self, record: RunRecord) -> None:
+        """A run has its run file."""
 
 
 class Order(Protocol):
@@ -91,6 +97,7 @@ class Bench:
         """The bench of an open evaluation: arms built, runs that were cut off recorded, the machine warmed up."""
         work = order.root / ".blueberry" / "work" / evaluation
         with arms.built(work, cores, order.budget.patience_s) as built:
+            reporter.opened(evaluation)
             for record in order.store.bury_orphans(evaluation, sandbox.name()):
                 reporter.note(f"{record.spec.stem} had been started and was cut off; it runs again")
             for arm in built.values() if order.budget.listed else ():  # nobody compares times of the test suite's

@@ -11,7 +11,7 @@ import pytest
 
 from harness.data.prepare import PreparedData
 from harness.data.shards import SHARD_TOKENS, ShardWriter
-from harness.records.record import RunSpec
+from harness.records.record import RunRecord, RunSpec
 from harness.records.store import Store
 from harness.run import arms, host
 from harness.run.kept import CODE
@@ -61,8 +61,10 @@ class Silent:
     """A reporter for nobody."""
 
     def note(self, text: str) -> None: ...
+    def opened(self, evaluation: str) -> None: ...
     def stage(self, spec: RunSpec, stage: str) -> None: ...
     def tick(self, spec: RunSpec, tokens: int, loss: float | None, seconds: float) -> None: ...
+    def finished(self, record: RunRecord) -> None: ...
 
 
 def memory(name: str) -> int:
