@@ -133,13 +133,14 @@ class Runner:
         elif action == "actions/upload-artifact":
             if not Path(given["path"]).is_file():
                 return given["if-no-files-found"] != "error"
-            self.artifacts[given["name"]] = self.folder / f"artifact-{given['name']}"
-            shutil.copy(given["path"], self.artifacts[given["name"]])
+            kept = self.folder / Path(given["path"]).name
+            self.artifacts[given["name"]] = Path(shutil.copy(given["path"], kept))
         elif action == "actions/download-artifact":
-            if given["name"] not in self.artifacts:
+            kept = self.artifacts.get(given["name"])
+            if kept is None:
                 return False
             Path(given["path"]).mkdir(parents=True)
-            shutil.copy(self.artifacts[given["name"]], Path(given["path"]) / f"{given['name']}.json")
+            shutil.copy(kept, Path(given["path"]) / kept.name)
         elif action == "actions/upload-pages-artifact":
             self.artifacts["github-pages"] = place / "work" / given["path"]
         else:

@@ -80,6 +80,19 @@ def test_a_pull_request_that_is_not_there_is_refused(world: World) -> None:
     assert "pull request 8 cannot be fetched" in done.said
 
 
+def test_a_pull_request_without_a_submission_is_left_to_the_tests(world: World) -> None:
+    fork = world.folder / "fork"
+    git("clone", "--quiet", str(world.runner.origin), str(fork), cwd=world.folder)
+    (fork / "CONTRIBUTING.md").write_text("clearer words\n")
+    head = commit(fork, "clearer words")
+    git("update-ref", "refs/pull/7/head", head, cwd=fork)
+    git("reset", "--quiet", "--hard", world.main, cwd=fork)
+    world.runner.origin = fork
+    done = world.pull_request("check", sha=head)["rules"]
+    assert done.result == "success"
+    assert "no submission is changed" in done.said and world.calls() == []
+
+
 def test_a_broken_rule_fails_the_check(world: World) -> None:
     world.plan = {"blueberry bot check": {"code": 1, "says": "patch-outside"}}
     assert world.pull_request("check")["rules"].result == "failure"
@@ -99,16 +112,16 @@ def test_a_dispatch_is_checked_measured_and_posted(world: World) -> None:
     }
     folder = world.folder / "jobs"
     at = ["--repo", REPO]
-    out, artifact = str(folder / "measure" / "temp" / "result.json"), str(folder / "post/temp/result/result.json")
+    out, artifact = str(folder / "measure" / "temp" / "result.zip"), str(folder / "post/temp/result/result.zip")
     assert world.calls() == [
         ["bot", "check", *where(world), *at],
         ["bot", "status", *where(world), "--state", "pending", *at],
-        ["bot", "dispatch", *where(world), "--budget", "smoke", "--out", out],
+        ["bot", "dispatch", *where(world), "--budget", "smoke", "--out", out, *at],
         ["bot", "comment", *where(world), "--artifact", artifact, *at],
         ["bot", "status", *where(world), "--state", "success", *at],
     ]
     assert Path(artifact).read_text() == '{"ok": true}'
-    assert world.with_token() == ["bot status", "bot comment", "bot status"]
+    assert world.with_token() == ["bot status", "bot dispatch", "bot comment", "bot status"]
     assert world.made_by_injection() == []
 
 

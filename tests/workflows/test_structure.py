@@ -95,7 +95,13 @@ def test_there_are_no_secrets_and_the_token_goes_where_the_verb_writes() -> None
     holding = {
         (name, step["run"].split(" bot ")[1].split()[0]) for name, step in steps() if "github.token" in str(step)
     }
-    assert holding == {("benchmark/admit", "status"), ("comment/post", "comment"), ("comment/post", "status")}
+    assert WORKFLOWS["benchmark"]["jobs"]["measure"]["permissions"] == {"contents": "read", "pull-requests": "read"}
+    assert holding == {
+        ("benchmark/admit", "status"),
+        ("benchmark/measure", "dispatch"),
+        ("comment/post", "comment"),
+        ("comment/post", "status"),
+    }
 
 
 def test_no_clone_keeps_a_credential() -> None:
