@@ -16,16 +16,8 @@ from tests.conftest import COMMAND, REPOSITORY
 from tests.workflows.runner import REPO, TOKEN, Job, Runner, git, load
 
 PR = 7
-TRACKED = (
-    ".ci",
-    ".github",
-    "Makefile",
-    "pyproject.toml",
-    "requirements.lock",
-    "model_core",
-    "submissions",
-    "baselines",
-)
+FOLDERS = (".ci", ".github", "model_core", "submissions", "baselines", "leaderboard")
+FILES = (".gitignore", "Makefile", "pyproject.toml", "requirements.lock")
 TOOLS = ("python", "ruff", "mypy", "zizmor", "check-jsonschema")  # of the environment, as `make check` calls them
 # A stand-in writes down how it was called, and does what the test has laid down for it. A verb that needs no GitHub is
 # handed to the real command.
@@ -70,12 +62,10 @@ class World:
     def made_by_injection(self) -> list[Path]:
         return [path for path in self.folder.rglob("*") if path.name.startswith("pwned")]
 
-    def pull_request(
-        self, workflow: str, number: Any = PR, sha: str | None = None, base: str = "main"
-    ) -> dict[str, Job]:
+    def pull_request(self, workflow: str, number: Any = PR, sha: str | None = None) -> dict[str, Job]:
         """Runs a workflow as GitHub does for a pull request whose every other string is hostile."""
         hostile = "$(touch pwned-a)`touch pwned-b`; touch pwned-c #\n::error::x"
-        pull = {"number": number, "title": hostile, "body": hostile, "base": {"ref": base, "sha": self.main}}
+        pull = {"number": number, "title": hostile, "body": hostile, "base": {"ref": "main", "sha": self.main}}
         pull["head"] = {"sha": self.head if sha is None else sha, "ref": hostile, "label": hostile}
         return self._run(workflow, "pull_request", f"refs/pull/{PR}/merge", {"pull_request": pull}, {})
 
@@ -98,15 +88,13 @@ class World:
 
 
 def _origin(folder: Path) -> Path:
-    """This repository as it is in the working tree, with one commit on main."""
+    """What a workflow needs of this repository, as it is in the working tree, with one commit on main."""
     work, origin = folder / "main", folder / "origin.git"
-    skipped = shutil.ignore_patterns("node_modules", "__pycache__", "core", ".lock")
-    for name in (*TRACKED, "leaderboard"):
-        source = REPOSITORY / name
-        copy = shutil.copytree if source.is_dir() else shutil.copy
-        work.mkdir(exist_ok=True)
-        copy(source, work / name, **({"ignore": skipped} if source.is_dir() else {}))
-    shutil.copy(REPOSITORY / ".gitignore", work / ".gitignore")
+    ignored = shutil.ignore_patterns("node_modules", "__pycache__", "core", "site", ".lock")
+    for name in FOLDERS:
+        shutil.copytree(REPOSITORY / name, work / name, ignore=ignored)
+    for name in FILES:
+        shutil.copy(REPOSITORY / name, work / name)
     git("init", "--quiet", "--initial-branch=main", cwd=work)
     commit(work, "main")
     git("clone", "--quiet", "--bare", str(work), str(origin), cwd=folder)

@@ -148,7 +148,7 @@ class Runner:
         return True
 
     def _checkout(self, workspace: Path, ref: str) -> None:
-        git("clone", "--quiet", "--no-checkout", str(self.origin), ".", cwd=workspace)
+        git("clone", "--quiet", "--shared", "--no-checkout", str(self.origin), ".", cwd=workspace)
         git("checkout", "--quiet", ref, cwd=workspace)
         self.furnish(workspace)
 

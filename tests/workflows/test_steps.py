@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import subprocess
 from pathlib import Path
 
 import pytest
 
+from tests.conftest import REPOSITORY
 from tests.workflows.conftest import PR, World, commit
 from tests.workflows.runner import REPO, commands, git, load
 
@@ -31,6 +33,12 @@ def where(world: World) -> list[str]:
     return ["--pr", str(PR), "--sha", world.head]
 
 
+def head(*words: str, at: Path) -> subprocess.CompletedProcess[str]:
+    """The script that fetches a head, alone."""
+    command = [REPOSITORY / ".ci" / "head", *words]
+    return subprocess.run(command, cwd=at, capture_output=True, text=True, check=False, timeout=60)
+
+
 # --- check: a stranger's pull request ---
 
 
@@ -51,20 +59,28 @@ def test_the_head_is_there_as_objects_and_not_as_files(world: World) -> None:
     assert git("merge-base", "HEAD", world.head, cwd=workspace) == world.main
 
 
-@pytest.mark.parametrize("sha", NOT_A_SHA)
-def test_what_is_no_full_commit_is_refused_before_anything_reads_it(sha: str, world: World) -> None:
-    done = world.pull_request("check", sha=sha)["rules"]
+@pytest.mark.parametrize("name, value", [("sha", HOSTILE[0]), ("sha", "main"), ("number", HOSTILE[1]), ("number", "")])
+def test_an_odd_event_is_refused_before_anything_reads_the_head(name: str, value: str, world: World) -> None:
+    done = world.pull_request("check", **{name: value})["rules"]
     assert done.result == "failure"
-    assert "the commit is no full sha: give all of its 40 hex digits" in done.said
+    assert ("the commit is no full sha" if name == "sha" else "the pull request is no number") in done.said
     assert world.calls() == [] and world.made_by_injection() == []
+
+
+@pytest.mark.parametrize("sha", NOT_A_SHA)
+def test_what_is_no_full_commit_is_refused(sha: str, tmp_path: Path) -> None:
+    done = head(str(PR), sha, at=tmp_path)
+    assert done.returncode == 2
+    assert done.stderr == "the commit is no full sha: give all of its 40 hex digits\n"
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("number", NOT_A_NUMBER)
-def test_what_is_no_number_of_a_pull_request_is_refused(number: str, world: World) -> None:
-    done = world.pull_request("check", number=number)["rules"]
-    assert done.result == "failure"
-    assert "the pull request is no number" in done.said
-    assert world.calls() == [] and world.made_by_injection() == []
+def test_what_is_no_number_of_a_pull_request_is_refused(number: str, tmp_path: Path) -> None:
+    done = head(number, "a" * 40, at=tmp_path)
+    assert done.returncode == 2
+    assert done.stderr == "the pull request is no number: give its digits alone, for example 12\n"
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_head_that_moved_is_refused(world: World) -> None:
