@@ -16,7 +16,8 @@ from tests.conftest import COMMAND, REPOSITORY
 from tests.workflows.runner import REPO, TOKEN, Job, Runner, git, load
 
 PR = 7
-FOLDERS = (".ci", ".github", "model_core", "submissions", "baselines", "leaderboard")
+FOLDERS = (".ci", ".github", "model_core", "submissions")
+BOARD = ("baselines", "leaderboard")  # what only the board reads, and most of the files
 FILES = (".gitignore", "Makefile", "pyproject.toml", "requirements.lock")
 TOOLS = ("python", "ruff", "mypy", "zizmor", "check-jsonschema")  # of the environment, as `make check` calls them
 # A stand-in writes down how it was called, and does what the test has laid down for it. A verb that needs no GitHub is
@@ -87,11 +88,11 @@ class World:
         return [tuple(json.loads(line)) for line in recorded.read_text().splitlines()] if recorded.exists() else []
 
 
-def _origin(folder: Path) -> Path:
+def _origin(folder: Path, folders: tuple[str, ...]) -> Path:
     """What a workflow needs of this repository, as it is in the working tree, with one commit on main."""
     work, origin = folder / "main", folder / "origin.git"
     ignored = shutil.ignore_patterns("node_modules", "__pycache__", "core", "site", ".lock")
-    for name in FOLDERS:
+    for name in folders:
         shutil.copytree(REPOSITORY / name, work / name, ignore=ignored)
     for name in FILES:
         shutil.copy(REPOSITORY / name, work / name)
@@ -128,38 +129,45 @@ def _strangers_head(folder: Path, origin: Path) -> str:
 def upstream(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     """The origin, which no test writes to, and the head of its pull request."""
     folder = tmp_path_factory.mktemp("upstream")
-    origin = _origin(folder)
+    origin = _origin(folder, FOLDERS)
     return origin, _strangers_head(folder, origin)
+
+
+@pytest.fixture(scope="session")
+def upstream_with_board(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return _origin(tmp_path_factory.mktemp("upstream-with-board"), FOLDERS + BOARD)
 
 
 @pytest.fixture
 def world(tmp_path: Path, upstream: tuple[Path, str]) -> World:
-    origin, head = upstream
-    tools = tmp_path / "tools"
-    tools.mkdir()
-    text = STAND_IN.format(
-        python=sys.executable,
-        plan=str(tmp_path / "plan.json"),
-        calls=str(tmp_path / "calls.jsonl"),
-        command=str(COMMAND),
-    )
+    return _world(tmp_path, *upstream)
+
+
+@pytest.fixture
+def board_world(tmp_path: Path, upstream_with_board: Path) -> World:
+    """Without a pull request: none of its files matter to the board."""
+    return _world(tmp_path, upstream_with_board, "")
+
+
+def _world(folder: Path, origin: Path, head: str) -> World:
+    laid = {"plan": str(folder / "plan.json"), "calls": str(folder / "calls.jsonl"), "command": str(COMMAND)}
+    text = STAND_IN.format(python=sys.executable, **laid)
 
     def stand_in(path: Path) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text)
         path.chmod(0o755)
 
     def furnish(workspace: Path) -> None:
         """An environment that `make setup` finds ready: newer than what it is made from."""
-        (workspace / ".venv" / "bin").mkdir(parents=True)
         for name in ("blueberry", *TOOLS):
             stand_in(workspace / ".venv" / "bin" / name)
-        (workspace / ".venv" / "ready").touch()
+        ready = workspace / ".venv" / "ready"
+        ready.touch()
         newest = max((workspace / name).stat().st_mtime for name in ("requirements.lock", "pyproject.toml"))
-        os.utime(workspace / ".venv" / "ready", (newest + 1, newest + 1))
+        os.utime(ready, (newest + 1, newest + 1))
 
     for name in ("apt-get", "sudo", "bwrap", "npm", "node"):
-        stand_in(tools / name)
-    main = git("rev-parse", "main", cwd=origin)
-    jobs = tmp_path / "jobs"
-    jobs.mkdir()
-    return World(tmp_path, Runner(jobs, origin, furnish, tools), head, main)
+        stand_in(folder / "tools" / name)
+    runner = Runner(folder / "jobs", origin, furnish, folder / "tools")
+    return World(folder, runner, head, git("rev-parse", "main", cwd=origin))
