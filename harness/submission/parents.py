@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
 
 from harness.errors import SubmissionError
@@ -11,7 +10,7 @@ from harness.rules import fault
 from harness.submission.files import place
 from harness.submission.history import patch_of
 from harness.submission.manifest import FILE as MANIFEST
-from harness.submission.patch import Core, patched_by, read_patch
+from harness.submission.patch import Core, patch_sha, patched_by
 
 
 def parents_today(root: Path, folder: Path, builds_on: tuple[str, ...]) -> tuple[str, ...]:
@@ -26,7 +25,7 @@ def parents_today(root: Path, folder: Path, builds_on: tuple[str, ...]) -> tuple
         if parent in core:
             continue
         try:
-            present = f"{slug}@{hashlib.sha256(read_patch(root / 'submissions' / slug)).hexdigest()}"
+            present = f"{slug}@{patch_sha(root / 'submissions' / slug)}"
         except SubmissionError as error:
             what = f"builds on {slug}, whose patch {error.faults[0].what}"
             raise SubmissionError(fault("manifest-builds-on", place(folder, MANIFEST), what)) from None

@@ -196,6 +196,11 @@ def read_patch(folder: Path) -> bytes:
     return read_hostile(folder, FILE, "patch", MAX_READ)
 
 
+def patch_sha(folder: Path) -> str:
+    """sha256 of patch.diff, by which records name it; raises SubmissionError."""
+    return hashlib.sha256(read_patch(folder)).hexdigest()
+
+
 def patched_by(content: bytes, where: str, core: Core) -> dict[str, bytes]:
     """`core` under a patch that is not, or no longer, a file; raises SubmissionError."""
     reading = _judge(content, where, core)

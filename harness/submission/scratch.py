@@ -34,6 +34,7 @@ from harness.submission.patch import (
     Core,
     digest,
     limited,
+    patch_sha,
     patched,
     patched_by,
     read_core,
@@ -177,7 +178,7 @@ def rebase(root: Path, slug: str) -> RebaseResult:
 def _refuse_promoted(root: Path, folder: Path) -> None:
     if not (folder / PATCH).is_file():
         return
-    name = f"{folder.name}@{hashlib.sha256(read_patch(folder)).hexdigest()}"
+    name = f"{folder.name}@{patch_sha(folder)}"
     promotion = promotions.by_name(promotions.read(root / "leaderboard")).get(name)
     if promotion is not None:
         what = f"became part of the core on {promotion.date}"
