@@ -47,9 +47,10 @@ def promote(root: Path, slugs: Sequence[str], by: str, word: str | None) -> Outc
     open_ones = standings(root, before, after, inside)
     promotion = _promotion(winners, by, before, after, open_ones)
     tracks = tuple(moved_tracks(before, after))
-    cut_off = _cut_off(root, tracks)
+    moved = tuple(track.name for track in tracks)
+    outcome = Outcome(promotion, moved, refills(root, tracks), open_ones, _cut_off(root, tracks))
     write(root, before, after, promotion, _row(promotion, winners))
-    return Outcome(promotion, tuple(track.name for track in tracks), refills(root, tracks), open_ones, cut_off)
+    return outcome
 
 
 def _named(root: Path, slugs: Sequence[str], done: Mapping[str, Promotion]) -> list[str]:
