@@ -109,13 +109,18 @@ def test_names_are_submissions_once_and_not_yet_core(clone: Path, submit: Any, r
 def test_the_plan_names_every_baseline_that_the_old_core_had_and_its_time(
     clone: Path, submit: Any, record: Any
 ) -> None:
-    factory = Factory(Store(clone / "leaderboard"), written=50, defaults={"core_id": track_core_id(clone, TRACK)})
+    store = Store(clone / "leaderboard")
+    factory = Factory(store, written=50, defaults={"opened": "2026-01-01T08:00:00Z"})
     factory.calibration()
-    factory.calibration("1M")
+    lasted = factory.calibration("1M").model_copy(update={"closed": "2026-01-01T08:22:00Z"})
+    assert len(lasted.runs) == 22
+    store.put_evaluation(lasted)
     record(submit("bold", *lr("0.02")), GOOD, FRESH)
     smoke, larger = promote(clone, ["bold"], "Ada", None).refills
     assert smoke.command == "blueberry baseline --track llm-tiny --budget smoke --pairs 8 --official"
-    assert (larger.budget, larger.host_class) == ("1M", smoke.host_class) == ("1M", "Test CPU, 2 threads, torch 2.13.0")
+    assert (smoke.seconds, smoke.host_class) == (None, None), "no run file tells"
+    assert (larger.budget, larger.host_class) == ("1M", "Test CPU, 2 threads, torch 2.13.0")
+    assert larger.seconds == pytest.approx(20.5 * 60), "22 runs in 22 minutes, three of them of half the budget"
 
 
 def test_open_submissions_and_open_evaluations_are_named(clone: Path, submit: Any, record: Any) -> None:
