@@ -24,7 +24,6 @@ from tests.conftest import Project
 
 LR = "        adamw_lr=0.006,\n"
 DECAY = "        decay=0.5,\n        lr_floor=0.0,\n"
-MOMENTUM = "        muon_momentum=0.8,\n"
 
 
 def commit(project: Project) -> None:
@@ -138,7 +137,7 @@ def test_a_patch_on_top_of_another_is_one_given_that_and_follows_it_into_the_cor
 ) -> None:
     project = make_project("given")
     project.submit("below", ("lm.py", LR, LR.replace("0.006", "0.02")))
-    project.submit("above", ("lm.py", MOMENTUM, MOMENTUM.replace("0.8", "0.9")))
+    project.submit("above", ("lm.py", DECAY, DECAY.replace("0.5", "0.25")))
     parent = builds_on(project, "above", "below")
     assert project.json("rebase", "above")["moved"]
     commit(project)

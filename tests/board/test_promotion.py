@@ -14,12 +14,9 @@ from harness.board.status import Status, statuses
 from harness.errors import SubmissionError, UsageError
 from harness.records import promotions
 from harness.records.store import Store
-from harness.run.arms import track_core_id
 from harness.submission.patch import core_digest, patch_sha, read_core
-from harness.tracks import track_named
 
 GOOD, FRESH = (0.031, 0.027), (0.03, 0.021, 0.02, 0.025)
-TRACK = track_named("llm-tiny")
 
 
 def state(clone: Path, slug: str) -> Status:
