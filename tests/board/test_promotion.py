@@ -107,7 +107,7 @@ def test_the_plan_names_every_baseline_that_the_old_core_had_and_its_time(
     clone: Path, submit: Any, record: Any
 ) -> None:
     store = Store(clone / "leaderboard")
-    factory = Factory(store, written=50, defaults={"opened": "2026-01-01T08:00:00Z"})
+    factory = Factory(store, written=50, defaults={"opened": "2026-01-01T08:00:00Z", "max_pairs": 8})
     factory.calibration()
     lasted = factory.calibration("1M").model_copy(update={"closed": "2026-01-01T08:22:00Z"})
     assert len(lasted.runs) == 22
