@@ -116,7 +116,8 @@ _RULES = (
         "manifest",
         "`builds_on` names a patch that is not here, has changed, or does not apply",
         "the verdict reads 'this patch, given those'",
-        "name the submission as slug@sha256 of its present patch.diff, in the order in which they apply",
+        "name the submission as slug@sha256 of its present patch.diff, in the order in which they apply;"
+        " `blueberry rebase SLUG` brings the names up to date and leaves out what has become core",
     ),
     Rule(
         "patch-missing",

@@ -1,14 +1,19 @@
-"""Plain words for people: what a verdict means for its author, and what a plan comes to."""
+"""Plain words for people: what a verdict means for its author, what a plan comes to, and what follows the core."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from harness.decide.cells import Cell
 from harness.decide.explain import explain
 from harness.progress import short_time
 from harness.run.contests import Answer
 from harness.run.plan import CellPlan
+
+if TYPE_CHECKING:
+    from harness.board.promotion import Outcome as Promoted
+    from harness.board.status import Status
 
 NEXT = {
     "CONFIRMED": "It held on fresh seeds, scored on text that no decision was made on: open a pull request.",
@@ -26,7 +31,8 @@ NEXT = {
 
 def answer_text(answer: Answer) -> str:
     """The verdict first, then one sentence for every claim, then what to do."""
-    lines = [f"{answer.slug}: {answer.verdict}"]
+    given = f" given {', '.join(answer.parents)}" if answer.parents else ""
+    lines = [f"{answer.slug}{given}: {answer.verdict}"]
     lines += [f"  {cell.track} {cell.budget} {cell.metric}: {explain(cell)}" for cell in answer.cells]
     lines += [f"  {note}" for cell in answer.cells for note in _notes(cell)]
     lines.append(NEXT[answer.verdict])
@@ -84,3 +90,54 @@ def _sight_lines(plan: CellPlan, gain: float | None) -> list[str]:
     if gain is not None and plan.metric == "loss" and gain < plan.least_detectable / 2:
         lines.append(f"  WARNING    a gain of {gain:g} is below half of what can be seen: choose a larger budget")
     return lines
+
+
+def promotion_text(done: Promoted) -> str:
+    """What became core, then what has to follow."""
+    made = done.promotion
+    lines = [f"promoted into model_core/: {', '.join(patch.slug for patch in made.patches)}"]
+    lines += [f"  core {made.before[:12]} -> {made.after[:12]}; tracks: {', '.join(done.tracks) or 'none'}"]
+    if len(made.patches) > 1:
+        lines.append("  each was confirmed by itself; what they do together shows in the new baselines")
+    lines += [f"  {name} was open and cannot end on the core that it began on" for name in done.cut_off]
+    lines += ["to fill the noise bank again:"] if done.refills else []
+    for refill in done.refills:
+        known = refill.seconds is not None
+        took = f"about {short_time(refill.seconds or 0.0)} on {refill.host_class}" if known else "time unknown"
+        lines.append(f"  {refill.command}    {took}")
+    stale = [one.slug for one in done.standings if one.before and not one.after]
+    applies = [one.slug for one in done.standings if one.after]
+    broken = [one.slug for one in done.standings if not one.before and not one.after]
+    for said, slugs in (
+        ("still apply", applies),
+        ("need `blueberry rebase`, which is no second try", stale),
+        ("did not apply before either", broken),
+    ):
+        lines += [f"{said}: {', '.join(slugs)}"] if slugs else []
+    lines.append("then: make test, blueberry leaderboard, and commit model_core/ and leaderboard/ together")
+    return "\n".join(lines)
+
+
+def status_text(core_id: str, found: Sequence[Status]) -> str:
+    """One line a submission, and one for each cell of its present patch."""
+    lines = [f"core {core_id[:12]}"]
+    width = max((len(one.slug) for one in found), default=0)
+    for one in found:
+        lines.append(f"{one.slug:<{width}}  {one.state:<12}  {_applies(one)}")
+        for cell in one.cells:
+            where = "today's core" if cell.today else f"core {cell.core_id[:12]}"
+            local = "" if cell.official else ", local"
+            patch = "" if cell.present else ", an earlier patch"
+            said = f"{cell.track} {cell.budget} {cell.metric}: {cell.state} on {where}{patch}{local}"
+            lines.append(f"{'':<{width}}    {said}")
+    return "\n".join(lines)
+
+
+def _applies(one: Status) -> str:
+    if one.state == "promoted":
+        return "is part of the core"
+    if one.applies:
+        return "applies"
+    if one.fault and ("[patch-stale]" in one.fault or "[manifest-builds-on]" in one.fault):
+        return f"does not apply: blueberry rebase {one.slug}"
+    return f"does not apply: blueberry check {one.slug}"

@@ -6,6 +6,7 @@ import pytest
 
 from harness.records import ledger
 from harness.records.store import Store
+from harness.submission.manifest import load_manifest
 from harness.submission.patch import check
 
 ROOT = Path(__file__).parent.parent
@@ -15,8 +16,10 @@ FOLDERS = [path for part in ("submissions", "baselines") for path in sorted((ROO
 @pytest.mark.parametrize("folder", FOLDERS, ids=lambda folder: folder.name)
 def test_every_committed_submission_keeps_every_rule(folder: Path) -> None:
     result = check(ROOT, folder)
-    assert result.ok, "\n".join(str(fault) for fault in result.faults)
-    assert result.warnings == ()
+    moved = load_manifest(folder).base != result.core_id  # one that was promoted, or waits for its author's rebase
+    allowed = {"patch-stale", "manifest-builds-on", "patch-no-change"} if moved else set()
+    assert {fault.rule for fault in result.faults} <= allowed, "\n".join(str(fault) for fault in result.faults)
+    assert moved or result.warnings == ()
 
 
 def test_the_demo_races_a_submission_that_is_there() -> None:

@@ -4,22 +4,33 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from harness.decide.bank import Evaluation
 from harness.decide.cells import Cell, bounded, judge_cell, net_test
 from harness.decide.pairs import Pair, pairs_of
 from harness.decide.stats import bar, exp, moderated_t, net_gain, spread
+from harness.records.promotions import Promotion
 from harness.records.record import EvaluationRecord, Metric, RunRecord
 from harness.records.store import Store
 from harness.tracks import BUDGETS
 
 State = Literal[
-    "running", "accepted", "review", "confirmed", "revoked", "rejected", "inconclusive", "refused", "invalidated"
+    "running",
+    "accepted",
+    "review",
+    "confirmed",
+    "revoked",
+    "rejected",
+    "inconclusive",
+    "refused",
+    "invalidated",
+    "promoted",
 ]
+PROMOTABLE: tuple[State, ...] = ("confirmed", "review")  # the latter by a maintainer's word
 
-_STATES: dict[str, State] = {
+STATES: dict[str, State] = {
     "CONTINUE": "running",
     "ACCEPT_LOSS": "accepted",
     "ACCEPT_SPEED": "accepted",
@@ -81,7 +92,7 @@ class Entry:
     def kind(self) -> str:
         """What the claim is about; a loss that costs more time than it is worth says so."""
         net = self.published.net_gain if self.published else None
-        thrifty = self.cell.metric == "loss" and self.state in ("accepted", "confirmed")
+        thrifty = self.cell.metric == "loss" and self.state in ("accepted", "confirmed", "promoted")
         return "data-efficiency only" if thrifty and net is not None and net < 0 else self.cell.metric
 
 
@@ -147,7 +158,16 @@ def state_of(evaluation: EvaluationRecord, cell: Cell) -> State:
         return "invalidated"
     if cell.confirm is not None and cell.confirm.confirmed is not None:
         return "confirmed" if cell.confirm.confirmed else "revoked"
-    return _STATES[cell.verdict]
+    return STATES[cell.verdict]
+
+
+def with_promoted(entries: Iterable[Entry], promotions: Iterable[Promotion]) -> list[Entry]:
+    """The entries as they stand once the patches of these promotions are part of the core."""
+    ids = {name for promotion in promotions for patch in promotion.patches for name in patch.evaluations}
+    return [
+        replace(entry, state="promoted") if entry.evaluation.id in ids and entry.state in PROMOTABLE else entry
+        for entry in entries
+    ]
 
 
 def _distinct(names: Iterable[str]) -> str:

@@ -11,20 +11,22 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from harness.board import figures, report, tables
-from harness.board.entries import Entry, entries_of, read
+from harness.board.entries import Entry, entries_of, read, with_promoted
 from harness.board.figures import Figure
 from harness.board.noise import Noise, noise_of, scatters_of
 from harness.board.page import page
 from harness.board.published import PUBLISHED
 from harness.decide.bank import Evaluation
+from harness.records import promotions
 from harness.records.atomic import write_atomically
+from harness.records.promotions import Promotion
 from harness.records.replaced import replaced
 from harness.records.store import Store
 from harness.submission.patch import core_digest
 from harness.tracks import TRACKS, Track
 
 NAME = "LEADERBOARD.md"
-RECORDED = ("confirmed",)
+RECORDED = ("confirmed", "promoted")
 WAITING = ("running", "accepted", "review")
 
 
@@ -52,10 +54,10 @@ def collect(store: Store, root: Path | None = None) -> Board:
     `root` is the clone whose `model_core/` says which core is today's; without it, that of the latest evaluation.
     Raises MachineError that names a file which cannot be read.
     """
-    return judge(read(store), root)
+    return judge(read(store), root, promotions.read(store.folder))
 
 
-def judge(evaluations: Sequence[Evaluation], root: Path | None = None) -> Board:
+def judge(evaluations: Sequence[Evaluation], root: Path | None = None, promoted: Sequence[Promotion] = ()) -> Board:
     """The board of these evaluations, see `collect`."""
     boards = []
     twice = replaced(evaluation for evaluation, _ in evaluations)
@@ -65,7 +67,7 @@ def judge(evaluations: Sequence[Evaluation], root: Path | None = None) -> Board:
             latest = own[-1][0].core_id
             core_id = latest if root is None else core_digest(root / "model_core", track.core_files)
             shown = [item for item in own if item[0].kind == "submission" and item[0].id not in twice]
-            entries = [entry for item in shown for entry in entries_of(*item)]
+            entries = with_promoted((entry for item in shown for entry in entries_of(*item)), promoted)
             scatter = figures.noise(scatters_of(own, name), f"noise-{name}")
             boards.append(TrackBoard(track, core_id, tuple(entries), noise_of(own, name), tuple(scatter)))
     return Board(tuple(boards))
@@ -80,7 +82,9 @@ def render(board: Board) -> str:
 
 def _section(part: TrackBoard) -> dict[str, object]:
     """What the template shows of one track."""
-    records = [entry for entry in part.entries if entry.state in RECORDED and entry.evaluation.claimed]
+    records = [
+        entry for entry in part.entries if entry.state in RECORDED and entry.confirmed and entry.evaluation.claimed
+    ]
     waiting = [
         entry
         for entry in part.entries
@@ -127,7 +131,7 @@ def write(store: Store, root: Path | None = None) -> Path:
 def check(store: Store, root: Path | None = None) -> list[Path]:
     """The board and the committed reports that are missing or are not what the run files say today."""
     evaluations = read(store)
-    board = judge(evaluations, root)
+    board = judge(evaluations, root, promotions.read(store.folder))
     path, text = store.folder / NAME, render(board)
     stale = [] if _holds(path, text) else [path]
     return stale + sorted([*_outdated_figures(store, board), *report.stale(store.folder / "reports", evaluations)])

@@ -57,6 +57,8 @@ class Report:
         """The verdict in one sentence."""
         first = self.sections[0].entry
         said = explain(first.cell)
+        if first.evaluation.parents:
+            said += f"; both arms carry {', '.join(first.evaluation.parents)}"
         if len(self.sections) == 1:
             return said
         return f"{first.evaluation.track} at {first.evaluation.budget}, {first.cell.metric}: {said}"

@@ -58,28 +58,33 @@ def _first_of_each(records: Iterable[Entry]) -> list[Entry]:
     first: dict[object, Entry] = {}
     for entry in records:
         host = "" if entry.cell.metric == "loss" else entry.host_class
-        first.setdefault((_idea(entry), entry.evaluation.core_id, entry.evaluation.data_id, host), entry)
+        place = (entry.evaluation.budget, entry.evaluation.core_id, entry.evaluation.data_id, host)
+        first.setdefault((_idea(entry), place), entry)
     return list(first.values())
 
 
-def _idea(entry: Entry) -> tuple[str | None, str, str]:
-    return entry.evaluation.patch_sha, entry.cell.metric, entry.evaluation.budget
+Idea = tuple[str | None, tuple[str, ...], str]  # a patch, what it builds on, and what is claimed of it
 
 
-def _relatives(entries: Iterable[Entry]) -> dict[tuple[str | None, str], list[Entry]]:
-    """All evaluations of a patch by metric, cheapest budget first."""
-    found: dict[tuple[str | None, str], list[Entry]] = defaultdict(list)
+def _idea(entry: Entry) -> Idea:
+    """The same patch given others is another question."""
+    return entry.evaluation.patch_sha, entry.evaluation.builds_on, entry.cell.metric
+
+
+def _relatives(entries: Iterable[Entry]) -> dict[Idea, list[Entry]]:
+    """All evaluations of an idea, cheapest budget first."""
+    found: dict[Idea, list[Entry]] = defaultdict(list)
     for entry in entries:
-        found[entry.evaluation.patch_sha, entry.cell.metric].append(entry)
+        found[_idea(entry)].append(entry)
     return {key: sorted(group, key=lambda entry: entry.tokens) for key, group in found.items()}
 
 
-def _record(entry: Entry, relatives: dict[tuple[str | None, str], list[Entry]], core_id: str) -> dict[str, object]:
+def _record(entry: Entry, relatives: dict[Idea, list[Entry]], core_id: str) -> dict[str, object]:
     """One row of a ladder; the numbers are those of the confirm round."""
     effect = entry.confirmed
     assert effect is not None, "a confirmed entry has confirm pairs"
     stale = entry.evaluation.core_id != core_id
-    kin = relatives[entry.evaluation.patch_sha, entry.cell.metric]
+    kin = relatives[_idea(entry)]
     return {
         "stale": stale,
         "value": effect.value(entry.cell.metric),
@@ -94,7 +99,7 @@ def _record(entry: Entry, relatives: dict[tuple[str | None, str], list[Entry]], 
         "lines": lines(entry),
         "larger budgets": _larger(entry, kin),
         "evidence": _evidence(entry, kin),
-        "state": marks(entry, "stale" if stale else "confirmed"),
+        "state": marks(entry, "stale" if stale and entry.state == "confirmed" else entry.state),
     }
 
 
@@ -104,8 +109,8 @@ def idea(entry: Entry) -> str:
     title = escape(evaluation.title or evaluation.slug, 80)
     if evaluation.official:
         title = f"[{title}](reports/{quote(file_stem(evaluation.slug))}.md)"
-    if evaluation.builds_on:
-        title += " given " + ", ".join(escape(parent.partition("@")[0], 40) for parent in evaluation.builds_on)
+    if evaluation.parents:
+        title += " given " + ", ".join(escape(parent, 40) for parent in evaluation.parents)
     authors = ", ".join(escape(author, 40) for author in evaluation.authors[:4])
     more = " and others" if len(evaluation.authors) > 4 else ""
     return f"{title} ({authors}{more})" if authors else title
@@ -167,10 +172,10 @@ def _evidence(entry: Entry, kin: Sequence[Entry]) -> str:
         if other is not entry
         and other.evaluation.budget == entry.evaluation.budget
         and other.evaluation.core_id == entry.evaluation.core_id
-        and other.state in ("confirmed", "revoked", "rejected", "inconclusive")
+        and other.state in ("confirmed", "promoted", "revoked", "rejected", "inconclusive")
     ]
     if others:
-        held = sum(other.state == "confirmed" for other in others)
+        held = sum(other.state in ("confirmed", "promoted") for other in others)
         said += f"; replicated {held} of {len(others)} times"
     return said
 

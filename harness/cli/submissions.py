@@ -71,11 +71,26 @@ def check(
 @app.command()
 def rebase(slug: Slug, as_json: Json = False) -> Said:
     """Move a stale patch to today's core by a 3-way merge in the scratch copy."""
+    from harness.rules import fault
     from harness.submission import scratch
 
     moved = scratch.rebase(root(), slug)
-    data = {"ok": not moved.conflicts, "slug": slug, "moved": moved.moved, "conflicts": list(moved.conflicts)}
+    faults = [fault("patch-conflict", name, "needs your decision") for name in moved.conflicts]
+    data = {
+        "ok": not faults,
+        "slug": slug,
+        "moved": moved.moved,
+        "conflicts": list(moved.conflicts),
+        "dropped": list(moved.dropped),
+        "patch_sha": moved.packed.patch_sha if moved.packed else None,
+        "faults": [one.to_json() for one in faults],
+    }
+    lines = [f"{parent.partition('@')[0]} is part of the core now: left out of builds_on" for parent in moved.dropped]
     if moved.conflicts:
-        listed = "\n".join(f"  {name}" for name in moved.conflicts)
-        return Said(f"resolve the conflict markers in\n{listed}\nthen: blueberry pack {slug}", data, 1)
-    return Said(f"{slug} is on today's core" + ("" if moved.moved else " already"), data)
+        lines += ["resolve the conflict markers in", *(f"  {name}" for name in moved.conflicts)]
+        return Said("\n".join([*lines, f"then: blueberry pack {slug}"]), data, 1)
+    if moved.packed is None:
+        return Said(f"{slug} is on today's core already", data)
+    lines.append(f"{slug} is on today's core, +{moved.packed.added} -{moved.packed.removed} lines")
+    lines.append(f"next: blueberry run {slug}; on a core that has moved this is no second try")
+    return Said("\n".join(lines), data)

@@ -185,6 +185,11 @@ class EvaluationRecord(_Frozen):
     runs: dict[str, str] = {}  # name of a run file -> sha256 of its bytes
     invalidated: str | None = None  # reason, where a rule was found broken afterwards
 
+    @property
+    def parents(self) -> tuple[str, ...]:
+        """Slugs of the patches that both arms carry."""
+        return tuple(parent.partition("@")[0] for parent in self.builds_on)
+
     model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
 
 

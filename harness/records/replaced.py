@@ -19,4 +19,4 @@ def replaced(evaluations: Iterable[EvaluationRecord]) -> set[str]:
 
 def _what(evaluation: EvaluationRecord) -> tuple[object, ...]:
     cell = (evaluation.track, evaluation.budget, evaluation.core_id, evaluation.data_id)
-    return (*cell, evaluation.kind, evaluation.slug, evaluation.patch_sha)
+    return (*cell, evaluation.kind, evaluation.slug, evaluation.patch_sha, evaluation.builds_on)

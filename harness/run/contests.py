@@ -113,11 +113,13 @@ def contests(root: Path, slug: str, options: Options, progress: Callable[[str], 
 
 
 def outcomes_on_file(root: Path, slug: str) -> tuple[str | None, list[Outcome]]:
-    """The patch's digest, and the latest evaluation of this very patch in each cell, decided again from its files.
+    """The patch's digest, and the latest evaluation of this very patch, on the parents that its manifest names, in
+    each cell, decided again from its files.
 
     What was measured on today's core goes before what is older, then what is official before what is local.
     """
-    sha = check(root, find_folder(root, slug)).patch_sha
+    folder = find_folder(root, slug)
+    sha, builds_on = check(root, folder).patch_sha, load_manifest(folder).builds_on
     found = [
         (
             evaluation.core_id == track_core_id(root, track_named(evaluation.track)),
@@ -127,7 +129,7 @@ def outcomes_on_file(root: Path, slug: str) -> tuple[str | None, list[Outcome]]:
         )
         for store in (Store(root / ".blueberry"), Store(root / "leaderboard"))
         for evaluation in store.evaluations()
-        if evaluation.slug == slug and evaluation.patch_sha == sha
+        if (evaluation.slug, evaluation.patch_sha, evaluation.builds_on) == (folder.name, sha, builds_on)
     ]
     latest: dict[tuple[str, str], Outcome] = {}
     for _, _, store, evaluation in sorted(found, key=lambda one: one[:2]):
@@ -146,6 +148,11 @@ class Answer:
     @property
     def cells(self) -> tuple[Cell, ...]:
         return tuple(cell for outcome in self.outcomes for cell in outcome.cells)
+
+    @property
+    def parents(self) -> tuple[str, ...]:
+        """Slugs of the patches that both arms carry: the verdict is one on this patch given those."""
+        return self.outcomes[0].evaluation.parents if self.outcomes else ()
 
     @property
     def verdict(self) -> str:
@@ -168,6 +175,7 @@ class Answer:
             "ok": not self.faults,
             "slug": self.slug,
             "patch_sha": self.patch_sha,
+            "given": list(self.parents),
             "verdict": self.verdict,
             "confirmed": self.confirmed,
             "cells": [cell.to_json() for cell in self.cells],

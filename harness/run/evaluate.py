@@ -20,7 +20,7 @@ from harness.decide.debts import Debts, debts
 from harness.decide.decision import exchange_rate, first_look
 from harness.decide.explain import explain
 from harness.errors import MachineError, UsageError
-from harness.records import ledger
+from harness.records import ledger, promotions
 from harness.records.record import EvaluationRecord, Metric, Round, RunRecord, RunSpec
 from harness.records.store import Store
 from harness.run import arms, sandbox, seeds
@@ -142,6 +142,7 @@ def _earlier_tries(contest: Contest) -> int:
     Open ones count as well, and so do other claims of the same patch: each had its draw.
     """
     past = contest.store.evaluations()
+    forced = promotions.forced(promotions.read(contest.root / "leaderboard"))
     idea = superseded(contest.slug, contest.manifest.supersedes, past)
     return sum(
         1
@@ -149,7 +150,9 @@ def _earlier_tries(contest: Contest) -> int:
         if (evaluation.slug in idea or evaluation.patch_sha == contest.patched.patch_sha)
         and evaluation.claimed >= contest.claimed  # what was only tried out is no draw for a claim
         and (evaluation.track, evaluation.budget) == (contest.track.name, contest.budget.name)
-        and evaluation.core_id == contest.core_id  # a rebase that a promotion forces is no re-submission
+        # a rebase that a promotion forces is no re-submission, also where this track's own files have not moved
+        and evaluation.core_id == contest.core_id
+        and f"{evaluation.slug}@{evaluation.patch_sha}" not in forced
         and evaluation.data_id == contest.data.data_id
         and not (to_be_run_again(evaluation) and evaluation.patch_sha == contest.patched.patch_sha)
     )

@@ -47,7 +47,7 @@ def plan_cell(
     sigma = banks.loss.s0 if metric == "loss" else banks.time.s0
     d0 = banks.loss.d0 if metric == "loss" else min(banks.loss.d0, banks.time.d0)
     margin = 0.0 if metric == "loss" else SPEED_MARGIN
-    seconds = _seconds_per_pair(known, budget, host.describe().host_class)
+    seconds = seconds_per_pair(known, budget, host.describe().host_class)
     most = max_pairs + budget.confirm_pairs
     least = power.least_detectable(sigma, max_pairs, k, d0=d0) if sigma else None
     return CellPlan(
@@ -67,7 +67,7 @@ def plan_cell(
     )
 
 
-def _seconds_per_pair(known: Known, budget: Budget, host_class: str) -> float | None:
+def seconds_per_pair(known: Known, budget: Budget, host_class: str) -> float | None:
     """Twice the median of what a run took: set-up and training, and its share of scoring and audit."""
     per_run = []
     for evaluation, runs in known:

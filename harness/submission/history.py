@@ -1,7 +1,9 @@
-"""Finding an earlier core in the history of the clone, by its digest."""
+"""Finding an earlier core, or an earlier patch, in the history of the clone, by its digest."""
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Iterator
 from pathlib import Path
 
 from harness.errors import UsageError
@@ -15,16 +17,36 @@ def core_of(root: Path, wanted: str) -> dict[str, bytes]:
     if digest(today) == wanted:
         return today
     blobs: dict[str, bytes] = {}
-    listed = git("log", "--format=%H", "--", "model_core", cwd=root, repository=True)
-    for commit in listed.stdout.decode().split():
+    for commit in _commits(root, "model_core"):
         core = _core_at(root, commit, blobs)
         if digest(core) == wanted:
             return core
-    raise UsageError(
-        "rebase",
-        f"the core {wanted[:12]} is in no commit of this clone",
-        "fetch the whole history (`git fetch --unshallow`), or make the edit again with `blueberry new`",
-    )
+    raise _not_here(f"the core {wanted[:12]}")
+
+
+def patch_of(root: Path, slug: str, wanted: str) -> bytes:
+    """The patch of a submission whose sha256 is `wanted`: the present one, or the newest such one that a commit holds;
+    raises UsageError."""
+    path = f"submissions/{slug}/patch.diff"
+    if (root / path).is_file():
+        present = (root / path).read_bytes()
+        if hashlib.sha256(present).hexdigest() == wanted:
+            return present
+    for commit in _commits(root, path):
+        held = git("cat-file", "blob", f"{commit}:./{path}", cwd=root, repository=True)
+        if held.returncode == 0 and hashlib.sha256(held.stdout).hexdigest() == wanted:
+            return held.stdout
+    raise _not_here(f"the patch {slug}@{wanted[:12]}")
+
+
+def _commits(root: Path, path: str) -> Iterator[str]:
+    """Every commit that changed `path`, newest first."""
+    yield from git("log", "--format=%H", "--", path, cwd=root, repository=True).stdout.decode().split()
+
+
+def _not_here(what: str) -> UsageError:
+    fix = "fetch the whole history (`git fetch --unshallow`), or make the edit again with `blueberry new`"
+    return UsageError("rebase", f"{what} is in no commit of this clone", fix)
 
 
 def _core_at(root: Path, commit: str, blobs: dict[str, bytes]) -> dict[str, bytes]:

@@ -191,6 +191,24 @@ def patched(root: Path, folder: Path, core: Core | None = None) -> dict[str, byt
     return reading.result
 
 
+def read_patch(folder: Path) -> bytes:
+    """patch.diff as it is; raises SubmissionError."""
+    return read_hostile(folder, FILE, "patch", MAX_READ)
+
+
+def patch_sha(folder: Path) -> str:
+    """sha256 of patch.diff, by which records name it; raises SubmissionError."""
+    return hashlib.sha256(read_patch(folder)).hexdigest()
+
+
+def patched_by(content: bytes, where: str, core: Core) -> dict[str, bytes]:
+    """`core` under a patch that is not, or no longer, a file; raises SubmissionError."""
+    reading = _judge(content, where, core)
+    if reading.faults:
+        raise SubmissionError(*limited(reading.faults))
+    return reading.result
+
+
 def write_core(core: Core, dest: Path) -> None:
     """Write the files of `core` below `dest`, which has to be new or empty; raises MachineError."""
     with disk_trouble(dest):
@@ -218,8 +236,10 @@ def limited(faults: Iterable[Fault]) -> tuple[Fault, ...]:
 
 def _read(folder: Path, core: Core) -> _Reading:
     """Read patch.diff and judge it against `core`; raises SubmissionError only where there is no text to judge."""
-    where = place(folder, FILE)
-    content = read_hostile(folder, FILE, "patch", MAX_READ)
+    return _judge(read_patch(folder), place(folder, FILE), core)
+
+
+def _judge(content: bytes, where: str, core: Core) -> _Reading:
     text = decode(content, where, "patch")
     diff = parse_diff(text, where)
     faults = list(diff.faults)

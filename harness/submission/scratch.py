@@ -1,7 +1,7 @@
 """The scratch copy of the core in submissions/SLUG/core/: made, rebuilt, packed into a patch, moved to a newer core.
 
-The scratch copy remembers (core/.base) which core it was copied from. Without that, packing after the core has moved
-would write a patch that silently takes the core's changes back.
+The scratch copy remembers (core/.base) which core it was copied from, and under which patches of others. Without that,
+packing after the core has moved would write a patch that silently takes the core's changes back.
 """
 
 from __future__ import annotations
@@ -12,12 +12,13 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 
 from harness.errors import Fault, SubmissionError, UsageError
+from harness.records import promotions
 from harness.records.atomic import disk_trouble, write_atomically
 from harness.rules import fault
 from harness.submission.diff import parse_diff, path_fault
@@ -26,11 +27,25 @@ from harness.submission.git import git
 from harness.submission.history import core_of
 from harness.submission.manifest import FILE as MANIFEST
 from harness.submission.manifest import Manifest, load_manifest, parse_manifest
+from harness.submission.merge import merge
+from harness.submission.parents import core_under, parents_today
 from harness.submission.patch import FILE as PATCH
-from harness.submission.patch import Core, digest, limited, patched, read_core, stacked, write_core
+from harness.submission.patch import (
+    Core,
+    digest,
+    limited,
+    patch_sha,
+    patched,
+    patched_by,
+    read_core,
+    read_patch,
+    stacked,
+    write_core,
+)
 from harness.submission.root import find_folder, is_slug
 
 _BASE_LINE = re.compile(r'^base[ \t]*=[ \t]*("[^"\n]*"|\'[^\'\n]*\')', re.MULTILINE)
+_BUILDS_ON = re.compile(r"^builds_on[ \t]*=[ \t]*\[[^\]]*\][ \t]*(#[^\n]*)?\n", re.MULTILINE)
 _CONFLICT = re.compile(rb"^(<<<<<<<|>>>>>>>) ", re.MULTILINE)
 
 
@@ -55,11 +70,20 @@ class PackResult:
 
 
 @dataclass(frozen=True)
+class _MadeOn:
+    """What an edit started from."""
+
+    core: str  # digest of the core
+    parents: tuple[str, ...]  # slug@sha256 of the patches on top of it
+
+
+@dataclass(frozen=True)
 class RebaseResult:
     """What `rebase` did. With conflicts, nothing is packed: they wait in the scratch copy."""
 
     slug: str
     moved: bool  # False: it was on today's core already
+    dropped: tuple[str, ...]  # parents that have become core, as slug@sha256
     conflicts: tuple[str, ...]  # files of the scratch copy, from the root
     packed: PackResult | None
 
@@ -78,7 +102,7 @@ def new(root: Path, slug: str) -> ScratchResult:
         for template in (resources.files("harness.submission") / "templates").iterdir():
             if template.name in (MANIFEST, "README.md"):
                 (draft / template.name).write_text(template.read_text("utf-8").replace("{slug}", slug), "utf-8")
-        _write_scratch(draft, core, digest(core))
+        _write_scratch(draft, core, _MadeOn(digest(core), ()))
         draft.rename(root / "submissions" / slug)
     folder = root / "submissions" / slug
     return ScratchResult(slug, folder, folder / "core")
@@ -99,7 +123,7 @@ def edit(root: Path, slug: str) -> ScratchResult:
             f"core/ holds edits that are not in {PATCH}",
             f"`blueberry pack {slug}` takes them in; delete {place(folder, 'core')} to give them up",
         )
-    _write_scratch(folder, core, digest(read_core(root / "model_core")))
+    _write_scratch(folder, core, _MadeOn(digest(read_core(root / "model_core")), manifest.builds_on))
     return ScratchResult(folder.name, folder, scratch)
 
 
@@ -109,47 +133,67 @@ def pack(root: Path, slug: str) -> PackResult:
     folder = find_folder(root, slug)
     manifest = load_manifest(folder)
     scratch = _scratch(folder)
-    today = digest(read_core(root / "model_core"))
-    if _scratch_base(folder, manifest, today) != today:
-        what = "was copied from another core than today's"
-        raise SubmissionError(fault("patch-stale", place(folder, "core"), what))
-    return _pack(folder, stacked(root, folder, manifest), scratch, today)
+    today = _today(root, folder, manifest)
+    made_on = _made_on(folder, manifest, today)
+    if made_on.core != today.core:
+        raise SubmissionError(fault("patch-stale", place(folder, "core"), "was copied from another core than today's"))
+    if made_on.parents != today.parents:
+        what = "was made under other patches than `builds_on` names, or than those are today"
+        fix = f"`blueberry rebase {folder.name}`"
+        raise SubmissionError(fault("manifest-builds-on", place(folder, "core"), what, fix))
+    below = core_under(root, folder, today.parents, read_core(root / "model_core"))
+    return _pack(folder, below, scratch, today)
 
 
 def rebase(root: Path, slug: str) -> RebaseResult:
-    """Move a submission to today's core by 3-way merge in its scratch copy, and pack it where nothing conflicts.
+    """Move a submission to today's core and to its parents as they are today, by 3-way merge in its scratch copy, and
+    pack it where nothing conflicts.
 
-    The common ancestor is the core that it was made on, found in the clone's history by digest; raises UsageError
-    where that history does not hold it.
+    The common ancestor is what it was made on, found in the clone's history by digest; raises UsageError where that
+    history does not hold it, and for a submission that is part of the core.
     """
     folder = find_folder(root, slug)
     manifest = load_manifest(folder)
-    today = digest(read_core(root / "model_core"))
-    has_scratch = (folder / "core").is_dir()
-    made_on = _scratch_base(folder, manifest, today) if has_scratch else manifest.base or today
+    _refuse_promoted(root, folder)
+    today = _today(root, folder, manifest)
+    made_on = _made_on(folder, manifest, today)
     if made_on == today:
-        return RebaseResult(folder.name, False, (), None)
-    old_core = core_of(root, made_on)
-    ancestor = stacked(root, folder, manifest, old_core)
-    ours = _scratch(folder) if has_scratch else patched(root, folder, old_core)
-    theirs = stacked(root, folder, manifest)
-    merged, conflicts = _merge(ancestor, ours, theirs, folder.name)
-    _write_scratch(folder, merged, today)
-    if conflicts:
-        names = tuple(place(folder, path.replace("model_core", "core", 1)) for path in conflicts)
-        return RebaseResult(folder.name, True, names, None)
-    return RebaseResult(folder.name, True, (), _pack(folder, theirs, merged, today))
+        return RebaseResult(folder.name, False, (), (), None)
+    ancestor = core_under(root, folder, made_on.parents, core_of(root, made_on.core))
+    if (folder / "core").is_dir():
+        ours = _scratch(folder)
+    else:
+        ours = patched_by(read_patch(folder), place(folder, PATCH), ancestor)
+    theirs = core_under(root, folder, today.parents, read_core(root / "model_core"))
+    merged = merge(ancestor, ours, theirs, (folder.name, "the core it was made on", "today's core"))
+    _write_scratch(folder, merged.core, today)
+    kept = {parent.partition("@")[0] for parent in today.parents}
+    dropped = tuple(parent for parent in manifest.builds_on if parent.partition("@")[0] not in kept)
+    if merged.conflicts:
+        names = tuple(place(folder, path.replace("model_core", "core", 1)) for path in merged.conflicts)
+        return RebaseResult(folder.name, True, dropped, names, None)
+    return RebaseResult(folder.name, True, dropped, (), _pack(folder, theirs, merged.core, today))
 
 
-def _pack(folder: Path, core: Core, scratch: Core, today: str) -> PackResult:
+def _refuse_promoted(root: Path, folder: Path) -> None:
+    if not (folder / PATCH).is_file():
+        return
+    name = f"{folder.name}@{patch_sha(folder)}"
+    promotion = promotions.by_name(promotions.read(root / "leaderboard")).get(name)
+    if promotion is not None:
+        what = f"became part of the core on {promotion.date}"
+        raise UsageError(f"rebase {folder.name}", what, "nothing is left to do; another idea is another submission")
+
+
+def _pack(folder: Path, core: Core, scratch: Core, today: _MadeOn) -> PackResult:
     if scratch == core:
         raise SubmissionError(fault("patch-no-change", place(folder, "core"), "is the same as the core"))
     changed = sorted(path for path in {*core, *scratch} if core.get(path) != scratch.get(path))
     text = "".join(_diff(path, core.get(path), scratch.get(path)) for path in changed)
-    manifest = _with_base(folder, today)
+    manifest = _moved_manifest(folder, today)
     write_atomically(folder / PATCH, text.encode())
     write_atomically(folder / MANIFEST, manifest.encode())
-    (folder / "core" / ".base").write_text(today + "\n", "utf-8")
+    _remember(folder / "core", today)
     read = parse_diff(text)
     sha = hashlib.sha256(text.encode()).hexdigest()
     return PackResult(folder.name, folder / PATCH, sha, read.added, read.removed)
@@ -215,66 +259,59 @@ def _scratch_faults(folder: Path) -> Iterator[Fault]:
                 yield fault("patch-conflict", f"{where}:{line}", "holds a conflict marker")
 
 
-def _scratch_base(folder: Path, manifest: Manifest, today: str) -> str:
-    """Digest of the core that the scratch copy was made from; one made by hand counts as the patch's, or today's."""
+def _today(root: Path, folder: Path, manifest: Manifest) -> _MadeOn:
+    """What the submission would be made on now."""
+    return _MadeOn(digest(read_core(root / "model_core")), parents_today(root, folder, manifest.builds_on))
+
+
+def _made_on(folder: Path, manifest: Manifest, today: _MadeOn) -> _MadeOn:
+    """What the scratch copy was made from, or else the patch; one made by hand counts as the patch's, or today's."""
     remembered = folder / "core" / ".base"
-    return remembered.read_text("utf-8").strip() if remembered.is_file() else manifest.base or today
+    if not remembered.is_file():
+        return _MadeOn(manifest.base or today.core, manifest.builds_on)
+    core, *parents = remembered.read_text("utf-8").split()
+    return _MadeOn(core, tuple(parents))
 
 
-def _write_scratch(folder: Path, core: Core, base: str) -> None:
+def _remember(scratch: Path, made_on: _MadeOn) -> None:
+    (scratch / ".base").write_text("".join(f"{line}\n" for line in (made_on.core, *made_on.parents)), "utf-8")
+
+
+def _write_scratch(folder: Path, core: Core, made_on: _MadeOn) -> None:
     """Replace folder/core/ by the files of `core`, complete or not at all."""
     scratch = folder / "core"
     with disk_trouble(scratch):
         fresh = Path(tempfile.mkdtemp(dir=folder, prefix=".core-"))
         write_core(core, fresh)
-        (fresh / "model_core" / ".base").write_text(base + "\n", "utf-8")
+        _remember(fresh / "model_core", made_on)
         if scratch.is_dir():
             os.rename(scratch, fresh / "before")
         os.rename(fresh / "model_core", scratch)
         shutil.rmtree(fresh)
 
 
-def _with_base(folder: Path, base: str) -> str:
-    """The manifest's text with `base` set, comments kept; raises SubmissionError where no such line can be written."""
+def _moved_manifest(folder: Path, made_on: _MadeOn) -> str:
+    """The manifest's text with `base` and `builds_on` set, comments kept; raises SubmissionError where that cannot be
+    written."""
     where = place(folder, MANIFEST)
     text = (folder / MANIFEST).read_bytes().decode()
-    wanted = parse_manifest(text, where).model_copy(update={"base": base})
-    line = f'base = "{base}"'
-    for edited in (_BASE_LINE.sub(line, text, count=1), f"{line}\n{text}"):
-        # a line that looks right may stand inside the text of another value
+    manifest = parse_manifest(text, where)
+    if manifest.builds_on != made_on.parents:
+        listed = ", ".join(f'"{parent}"' for parent in made_on.parents)
+        line = f"builds_on = [{listed}]\n"
+        manifest = manifest.model_copy(update={"builds_on": made_on.parents})
+        rule = fault("manifest-builds-on", where, "has names that cannot be brought up to date", f"write `{line[:-1]}`")
+        text = _rewritten(text, [_BUILDS_ON.sub(line if listed else "", text, count=1)], manifest, rule)
+    line = f'base = "{made_on.core}"'
+    wanted = manifest.model_copy(update={"base": made_on.core})
+    missing = fault("manifest-base", where, "has no line for `base`", f"add `{line}` at the top")
+    return _rewritten(text, [_BASE_LINE.sub(line, text, count=1), f"{line}\n{text}"], wanted, missing)
+
+
+def _rewritten(text: str, attempts: Iterable[str], wanted: Manifest, otherwise: Fault) -> str:
+    """The first attempt that reads as `wanted`: a line that looks right may stand inside the text of another value."""
+    for edited in attempts:
         with contextlib.suppress(SubmissionError):
-            if parse_manifest(edited, where) == wanted:
+            if parse_manifest(edited, otherwise.where) == wanted:
                 return edited
-    raise SubmissionError(fault("manifest-base", where, "has no line for `base`", f"add `{line}` at the top"))
-
-
-def _merge(ancestor: Core, ours: Core, theirs: Core, slug: str) -> tuple[dict[str, bytes], tuple[str, ...]]:
-    """`theirs` with the changes that lead from `ancestor` to `ours`, and the paths that need a decision."""
-    merged = dict(theirs)
-    conflicts = []
-    for path in sorted(path for path in {*ancestor, *ours} if ancestor.get(path) != ours.get(path)):
-        mine, base, other = ours.get(path), ancestor.get(path), theirs.get(path)
-        if other in (base, mine):
-            content, clean = mine, True
-        elif mine is None or other is None:
-            content, clean = (other if mine is None else mine), False  # one side deleted what the other changed
-        else:
-            content, clean = _merge_file(base or b"", mine, other, slug)
-        if content is None:
-            merged.pop(path, None)
-        else:
-            merged[path] = content
-        if not clean:
-            conflicts.append(path)
-    return merged, tuple(conflicts)
-
-
-def _merge_file(base: bytes, mine: bytes, other: bytes, slug: str) -> tuple[bytes, bool]:
-    with tempfile.TemporaryDirectory(prefix="blueberry-rebase-") as temporary:
-        folder = Path(temporary)
-        for name, content in (("mine", mine), ("base", base), ("other", other)):
-            (folder / name).write_bytes(content)
-        labels = ("-L", slug, "-L", "the core it was made on", "-L", "today's core")
-        done = git("merge-file", "-p", *labels, "mine", "base", "other", cwd=folder)
-    # git counts conflicts up to 127; beyond, it could not merge at all (a NUL byte makes it see a binary file)
-    return (done.stdout if done.returncode < 128 else mine), done.returncode == 0
+    raise SubmissionError(otherwise)

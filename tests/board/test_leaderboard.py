@@ -117,6 +117,14 @@ def test_a_gain_on_top_of_other_patches_says_so(factory):
     assert row[2] == "[idea](reports/idea.md) given wide (Ada)"
 
 
+def test_the_same_patch_given_others_is_a_record_of_its_own(factory):
+    for parents in ((), ("wide@" + "0" * 64,)):
+        factory.evaluation("idea", GOOD, FRESH, patch_sha="ab" * 32, builds_on=parents)
+    found = rows(part(text_of(factory), "smoke: loss (data dadadada)"))
+    assert sorted("given wide" in row[2] for row in found) == [False, True]
+    assert not any("replicated" in row[-2] for row in found)
+
+
 def test_what_was_tried_is_listed_with_its_reason(factory):
     factory.evaluation("worse", (-0.03, -0.03))
     factory.evaluation("leaky", (0.3, 0.3), status="refused")

@@ -10,6 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from harness.errors import MachineError, SubmissionError, UsageError
+from harness.records import promotions
+from harness.records.promotions import Promoted, Promotion
 from harness.submission import patch, scratch
 from harness.submission.manifest import load_manifest
 
@@ -23,7 +25,11 @@ def _edit(path: Path, old: str, new: str) -> None:
 def _commit(root: Path) -> None:
     """Record the core as a maintainer would; the identity is the maintainer's, never the harness's."""
     identity = ["-c", "user.name=m", "-c", "user.email=m@example.org"]
-    for command in (["init", "-q"], ["add", "model_core"], [*identity, "commit", "-qm", "core"]):
+    for command in (
+        ["init", "-q"],
+        ["add", "model_core", "submissions/*/patch.diff"],
+        [*identity, "commit", "-qm", "core"],
+    ):
         subprocess.run(["git", *command], cwd=root, check=True)
 
 
@@ -246,6 +252,76 @@ def test_rebase_onto_a_core_that_has_the_change_already_says_that_nothing_is_lef
     with pytest.raises(SubmissionError) as refused:
         scratch.rebase(root, "wide")
     assert _rule(refused) == "patch-no-change"
+
+
+def test_rebase_leaves_out_a_parent_that_has_become_core(root: Path, wide: Path) -> None:
+    _commit(root)
+    above = _stacked(root, wide)
+    parent = f"wide@{patch.patch_sha(wide)}"
+    before = (above / "patch.diff").read_bytes()
+    _edit(root / "model_core" / "lm.py", "WIDTH = 4", "WIDTH = 5")
+    _promote(root, wide)
+    assert {fault.rule for fault in patch.check(root, above).faults} == {"manifest-builds-on"}
+    done = scratch.rebase(root, "above")
+    assert (done.dropped, done.conflicts) == ((parent,), ())
+    assert load_manifest(above).builds_on == ()
+    assert "# for a reader" in (above / "submission.toml").read_text()
+    assert (above / "patch.diff").read_bytes() == before, "the core is now what it was made on"
+    assert patch.check(root, above).ok and patch.check(root, above).warnings == ()
+
+
+def test_rebase_takes_up_a_parent_as_it_is_today_and_finds_the_old_one_in_history(root: Path, wide: Path) -> None:
+    above = _stacked(root, wide)
+    _commit(root)
+    _edit(wide / "core" / "lm.py", "y = y + 1", "y = y + 2")
+    scratch.pack(root, "wide")
+    assert {fault.rule for fault in patch.check(root, above).faults} == {"manifest-builds-on"}
+    with pytest.raises(SubmissionError) as refused:
+        scratch.pack(root, "above")
+    assert _rule(refused) == "manifest-builds-on"
+    done = scratch.rebase(root, "above")
+    assert done.dropped == () and done.packed is not None and (done.packed.added, done.packed.removed) == (1, 1)
+    assert load_manifest(above).builds_on == (f"wide@{patch.patch_sha(wide)}",)
+    assert patch.check(root, above).ok
+
+
+def test_a_conflict_below_which_a_parent_became_core_is_packed_without_that_parent(root: Path, wide: Path) -> None:
+    _commit(root)
+    above = _stacked(root, wide)
+    _edit(root / "model_core" / "lm.py", "WIDTH = 4", "WIDTH = 5")
+    _edit(root / "model_core" / "muon.py", '"muon"', '"mood"')
+    _promote(root, wide)
+    assert scratch.rebase(root, "above").conflicts == ("submissions/above/core/muon.py",)
+    (above / "core" / "muon.py").write_text('NAME = "moon"\n')
+    scratch.pack(root, "above")
+    assert load_manifest(above).builds_on == () and patch.check(root, above).ok
+
+
+def test_what_is_part_of_the_core_is_not_rebased(root: Path, wide: Path) -> None:
+    _commit(root)
+    _edit(root / "model_core" / "lm.py", "WIDTH = 4", "WIDTH = 5")
+    _promote(root, wide)
+    with pytest.raises(UsageError, match="became part of the core on 2026-01-02"):
+        scratch.rebase(root, "wide")
+
+
+def _stacked(root: Path, below: Path) -> Path:
+    """submissions/above, packed on top of another submission."""
+    made = scratch.new(root, "above")
+    parent = f"{below.name}@{patch.patch_sha(below)}"
+    _edit(made.folder / "submission.toml", "base =", f'builds_on = ["{parent}"]  # why\n# for a reader\nbase =')
+    _edit(made.scratch / "muon.py", '"muon"', '"moon"')
+    assert scratch.rebase(root, "above").packed is not None
+    return made.folder
+
+
+def _promote(root: Path, folder: Path) -> None:
+    """The record of it alone."""
+    one = Promoted(slug=folder.name, patch_sha=patch.patch_sha(folder), evaluations=("e",))
+    line = Promotion(date="2026-01-02", by="Ada", before="a" * 64, after="b" * 64, patches=(one,))
+    store = root / "leaderboard"
+    store.mkdir()
+    (store / promotions.NAME).write_text(promotions.text_with(store, line))
 
 
 def test_rebase_without_the_old_core_in_history_says_how_to_get_it(root: Path, wide: Path) -> None:
