@@ -60,6 +60,18 @@ def scatters_of(evaluations: Sequence[Evaluation], track: str) -> tuple[Scatter,
     return tuple(scatter for scatter in scatters if scatter.same)
 
 
+def same_pairs_of(evaluations: Sequence[Evaluation], track: str) -> list[tuple[str, tuple[float, ...]]]:
+    """The differences of the core from itself by budget and precision, the smallest budget first."""
+    found: dict[tuple[int, str], list[float]] = {}
+    for item in in_order_of_closing(evaluations, track):
+        for pairs in entering([item], item[0].budget) if item[0].kind == "calibration" else []:
+            for pair in pairs:
+                if pair.base.model is not None:
+                    key = BUDGETS[item[0].budget].tokens, f"{item[0].budget}, {pair.base.model.precision}"
+                    found.setdefault(key, []).append(pair.D)
+    return [(label, tuple(found[tokens, label])) for tokens, label in sorted(found)]
+
+
 def _scatter(label: str, rounds: Sequence[Sequence[Pair]]) -> Scatter:
     bank = NoiseBank()
     history: list[float] = []
