@@ -94,8 +94,8 @@ def inline(svg: str, prefix: str) -> str:
     return re.sub(r'(url\(#|href="#)', rf"\g<1>{prefix}-", body)
 
 
-def spread(values: Sequence[float], gap: float) -> list[float]:
-    """The places nearest to the values, in least squares, that keep their order and stand at least `gap` apart."""
+def spread(values: Sequence[float], gap: float, low: float = -np.inf, high: float = np.inf) -> list[float]:
+    """The places nearest to the values, in least squares, that keep their order, a gap and the limits."""
     order = sorted(range(len(values)), key=lambda i: values[i])
     blocks: list[tuple[float, int]] = []  # (place of its first, members), adjacent violators pooled
     for rank, i in enumerate(order):
@@ -104,7 +104,7 @@ def spread(values: Sequence[float], gap: float) -> list[float]:
             other, count = blocks.pop()
             place, members = (place * members + other * count) / (members + count), members + count
         blocks.append((place, members))
-    flat = [place for place, members in blocks for _ in range(members)]
+    flat = [min(max(place, low), high - gap * (len(values) - 1)) for place, members in blocks for _ in range(members)]
     places = dict(zip(order, (place + rank * gap for rank, place in enumerate(flat)), strict=True))
     return [places[i] for i in range(len(values))]
 
@@ -112,14 +112,16 @@ def spread(values: Sequence[float], gap: float) -> list[float]:
 def edge_labels(axes: Axes, ends: Sequence[tuple[float, float, str, str]], size: float = 10.0) -> None:
     """Names beside the last points (x, y, text, colour) of lines, pushed apart: no legend to look up."""
     rows = max(text.count("\n") + 1 for _, _, text, _ in ends)
-    gap = 1.35 * rows * size * _point(axes)[1]
-    for (x, _, text, colour), y in zip(ends, spread([y for _, y, _, _ in ends], gap), strict=True):
+    gap = 1.35 * rows * size * point(axes)[1]
+    low, high = axes.get_ylim()
+    places = spread([y for _, y, _, _ in ends], gap, low + gap / 3, high - gap / 3)
+    for (x, _, text, colour), y in zip(ends, places, strict=True):
         tone = TONE.get(colour, colour)
         label = axes.annotate(text, (x, y), (7, 0), textcoords="offset points", va="center", color=tone, size=size)
         label.set_annotation_clip(False)
 
 
-def _point(axes: Axes) -> tuple[float, float]:
+def point(axes: Axes) -> tuple[float, float]:
     """A typographic point in data units, across and up, about as constrained layout will leave the axes."""
     (left, right), (low, high) = axes.get_xlim(), axes.get_ylim()
     box, inch = axes.get_window_extent(), axes.figure.dpi
@@ -130,7 +132,7 @@ def beside(axes: Axes, x: float, y: float, text: str, lines: Sequence[Sequence[t
     """A bold label at a point, on the side where it lies inside the axes and on the least of the lines."""
     width, height = 6.8 * max(map(len, text.split("\n"))) + 6, 15.0 * (text.count("\n") + 1)  # points
     (left, right), (low, high) = axes.get_xlim(), axes.get_ylim()
-    across, up = _point(axes)
+    across, up = point(axes)
 
     def cost(side: tuple[int, int]) -> int:
         x0 = x + across * (10 * side[0] + width * (side[0] - 1) / 2)

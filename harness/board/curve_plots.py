@@ -36,7 +36,7 @@ def loss_difference(figure: Figure, pairs: Sequence[Series], tokens: int, unit: 
     axes = figure.add_subplot()
     scale, of = (1e6, "million tokens") if tokens >= 1_000_000 else (1e3, "thousand tokens")
     for pair in pairs:
-        axes.plot(np.array(pair.x) / scale, pair.y, color=MUTED, linewidth=0.8, alpha=0.6)
+        axes.plot(np.array(pair.x) / scale, pair.y, color=MUTED, linewidth=0.7, alpha=0.85)
     x, mean, sd = band(pairs)
     axes.fill_between(x / scale, mean - sd, mean + sd, color=BLUE, alpha=0.18, linewidth=0)
     axes.plot(x / scale, mean, color=BLUE, linewidth=2)
@@ -72,7 +72,7 @@ def wall_clock(figure: Figure, base: Sequence[Series], sub: Sequence[Series], un
     ends_at = []
     for name, runs, colour, style in arms:
         for run in runs:
-            axes.plot(run.x, run.y, color=colour, linewidth=0.7, alpha=0.45)
+            axes.plot(run.x, run.y, color=colour, linewidth=0.6, alpha=0.8)
         x, y = _mean_run(runs)
         axes.plot(x, y, color=colour, linewidth=2, linestyle=style)
         axes.plot(x[-1:], y[-1:], "o", color=colour, clip_on=False)

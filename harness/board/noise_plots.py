@@ -150,7 +150,7 @@ def same_pairs(figure: Figure, groups: Sequence[tuple[str, Sequence[float]]], un
     axes = figure.add_subplot()
     axes.axvline(0, color=MUTED, linewidth=1.0)
     for place, (label, values) in enumerate(groups):
-        axes.plot(values, [place] * len(values), "o", color=BLUE, alpha=0.55, markersize=7, markeredgewidth=0)
+        axes.plot(values, [place] * len(values), "o", color=BLUE, alpha=0.8, markersize=7, markeredgewidth=0)
         mean = float(np.mean(values))
         axes.plot([mean], [place], "|", color=INK, markersize=20, markeredgewidth=2)
         valued(axes, mean, place, f"mean {number(mean, sign=True)}")

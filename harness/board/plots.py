@@ -26,6 +26,7 @@ from harness.board.canvas import (
     fingerprint,
     inline,
     over,
+    point,
     tall,
     valued,
 )
@@ -41,6 +42,8 @@ __all__ = [
     "ForestRow", "NoiseRow", "Scatter", "Series", "Slope", "Trace", "decision_trace", "fingerprint", "forest",
     "inline", "loss_difference", "noise", "same_pairs", "slopes", "spent", "spreads", "wall_clock",
 ]  # fmt: skip
+
+Line = tuple[tuple[float, float], ...]
 
 
 @dataclass(frozen=True)
@@ -92,8 +95,8 @@ def decision_trace(figure: Figure, trace: Trace) -> None:
     axes.set(xlabel="pairs of runs, n", ylabel="T, mean gain in standard errors")
     axes.set_xticks(range(2, trace.max_pairs + 1))
     axes.axhline(0, color=MUTED, linewidth=0.8)
-    _regions(axes, trace, low, high)
-    _path(axes, trace, low, high)
+    names = _regions(axes, trace, low, high)
+    _path(axes, trace, low, high, names)
 
 
 def _reach(trace: Trace) -> tuple[float, float]:
@@ -106,17 +109,17 @@ def _reach(trace: Trace) -> tuple[float, float]:
     return (low if lowest < -0.9 * least else max(low, -0.95 * least)), high
 
 
-def _regions(axes: Axes, trace: Trace, low: float, high: float) -> None:
-    """Where the decision falls, each region named inside it."""
+def _regions(axes: Axes, trace: Trace, low: float, high: float) -> list[Line]:
+    """Where the decision falls, each region named inside it; returns where the names are."""
     n, accept = np.array(trace.accept).T
     axes.fill_between(n, accept, high, color=BLUE, alpha=0.12, linewidth=0)
     axes.plot(n, accept, color=BLUE)
-    _name(axes, (n[-1], high), "accept ", BLUE, "top")
+    names = [_name(axes, (n[-1], high), "accept ", BLUE, "top")]
     harm = trace.two_sided and low < -accept.min()
     if harm:
         axes.fill_between(n, low, np.maximum(low, -accept), color=VERMILION, alpha=0.14, linewidth=0)
         axes.plot(n, np.maximum(low, -accept), color=VERMILION)
-        _name(axes, (n[-1], low), "worse ", VERMILION, "bottom")
+        names.append(_name(axes, (n[-1], low), "worse ", VERMILION, "bottom"))
     if trace.futility:
         m, stop = np.array(trace.futility).T
         foot = np.maximum(low, -accept[: len(m)]) if harm else np.full_like(stop, low)
@@ -125,16 +128,20 @@ def _regions(axes: Axes, trace: Trace, low: float, high: float) -> None:
         axes.fill_between(m, foot, stop, color=MUTED, alpha=0.13, linewidth=0)
         axes.plot(m, stop, color=MUTED, linestyle=(0, (5, 3)))
         end, side = (0.0, "top") if harm else (low, "bottom")
-        _name(axes, (m[-1], end), "stop: no gain in sight ", MUTED, side)
+        names.append(_name(axes, (m[-1], end), "stop: no gain in sight ", MUTED, side))
+    return names
 
 
-def _name(axes: Axes, at: tuple[float, float], text: str, colour: str, side: str) -> None:
-    shift = -6 if side == "top" else 6
+def _name(axes: Axes, at: tuple[float, float], text: str, colour: str, side: str) -> Line:
+    up = -6 if side == "top" else 6
     tone = TONE.get(colour, colour)
-    axes.annotate(text, at, (0, shift), textcoords="offset points", ha="right", va=side, color=tone)
+    axes.annotate(text, at, (0, up), textcoords="offset points", ha="right", va=side, color=tone)
+    across, upwards = point(axes)
+    middle = at[1] + 2 * up * upwards
+    return (at[0] - 6.6 * len(text) * across, middle), (at[0], middle)
 
 
-def _path(axes: Axes, trace: Trace, low: float, high: float) -> None:
+def _path(axes: Axes, trace: Trace, low: float, high: float, names: Sequence[Line]) -> None:
     """The measured T; a value off the scale is a triangle at the edge, with its number."""
     margin = 0.09 * (high - low)
     n = [pairs for pairs, _ in trace.looks]
@@ -143,8 +150,8 @@ def _path(axes: Axes, trace: Trace, low: float, high: float) -> None:
     value = trace.looks[-1][1]
     marker = "o" if value == shown[-1] else ("^" if value > 0 else "v")
     axes.plot(n[-1:], shown[-1:], color=INK, marker=marker, markersize=9, zorder=4)
-    zero = ((1, 0.0), (trace.max_pairs, 0.0))
-    lines = [line for line in (trace.accept, trace.futility, tuple(zip(n, shown, strict=True)), zero) if line]
+    zero = ((1.0, 0.0), (trace.max_pairs + 1.0, 0.0))
+    lines = [line for line in (trace.accept, trace.futility, tuple(zip(n, shown, strict=True)), zero, *names) if line]
     beside(axes, n[-1], shown[-1], f"{trace.outcome}\nT = {_said(value)}", lines)
 
 
