@@ -10,7 +10,7 @@ from pathlib import Path
 from harness.board import plots
 from harness.board.entries import Effect, Entry
 from harness.board.markdown import plain
-from harness.board.noise import noise_of, same_pairs_of, scatters_of
+from harness.board.noise import noise_of, same_pairs_of, scatters_of, unit_of
 from harness.board.tables import per_cent, time_saved
 from harness.decide.bank import Evaluation
 from harness.decide.decision import first_look
@@ -142,8 +142,7 @@ def forest(entries: Sequence[Entry]) -> list[Figure]:
         "confirm round, the dotted line is the margin that a claim on speed has to pass."
     )
     listed = list(rows.items())
-    ratios = {TRACKS[entry.evaluation.track].log_ratio for entry in entries}
-    unit = {False: "nats", True: "log ratio"}[ratios.pop()] if len(ratios) == 1 else "nats or log ratio"
+    unit = " or ".join(sorted({unit_of(entry.evaluation.track) for entry in entries}))
     return [Figure("forest", caption, lambda: plots.forest(listed, unit))]
 
 
@@ -175,17 +174,17 @@ def noise_page(evaluations: Sequence[Evaluation], track: str, entries: Sequence[
         for one in noise_of(evaluations, track)
     ]
     same = same_pairs_of(evaluations, track)
-    rates = spent_rates(entries)
+    rates, unit = spent_rates(entries), unit_of(track)
     drawn = noise(scatters_of(evaluations, track), f"noise-{track}")
     if rows:
         caption = (
             "Spread over seeds (hollow), spread of a pair's difference that verdicts start from (filled), and the "
             "correlation within pairs: the closer it is to 1, the fewer pairs are needed."
         )
-        drawn.append(Figure(f"noise-{track}-spread", caption, lambda: plots.spreads(rows)))
+        drawn.append(Figure(f"noise-{track}-spread", caption, lambda: plots.spreads(rows, unit)))
     if same:
         caption = "The core against itself: each point is a pair of runs that differ in their initial weights alone."
-        drawn.append(Figure(f"noise-{track}-same", caption, lambda: plots.same_pairs(same)))
+        drawn.append(Figure(f"noise-{track}-same", caption, lambda: plots.same_pairs(same, unit)))
     if rates:
         caption = "Spent alpha: how many claims could have been accepted by chance, had none of them been true."
         drawn.append(Figure(f"noise-{track}-spent", caption, lambda: plots.spent(rates)))

@@ -40,6 +40,7 @@ class Scatter:
     label: str
     s0: tuple[float, ...]  # of the loss bank after each evaluation that entered it, nats
     same: tuple[float, ...]  # differences of the core's pairs with itself, in standard deviations, sorted
+    unit: str = "nats"  # of a loss difference
 
 
 @dataclass(frozen=True)
@@ -56,23 +57,23 @@ def _rows(scatters: Sequence[Scatter]) -> int:
     return -(-len(scatters) // ACROSS)
 
 
-def _noise_title(scatters: Sequence[Scatter], unit: str = "nats") -> str:
+def _noise_title(scatters: Sequence[Scatter]) -> str:
     return "The noise bank: s0 is now " + ", ".join(f"{one.s0[-1]:.4f} at {one.label}" for one in scatters if one.s0)
 
 
-@drawn(lambda scatters, *_: 2.9 + 1.75 * _rows(scatters), _noise_title)
-def noise(figure: Figure, scatters: Sequence[Scatter], unit: str = "nats") -> None:
+@drawn(lambda scatters: 2.9 + 1.75 * _rows(scatters), _noise_title)
+def noise(figure: Figure, scatters: Sequence[Scatter]) -> None:
     """How the bank settled, and whether the core's differences from itself are as normal as the t-test takes them."""
     rows = _rows(scatters)
     layout = figure.add_gridspec(1 + rows, ACROSS, height_ratios=(2.4, *[1.5] * rows))
-    _bank(figure.add_subplot(layout[0, :]), scatters, unit)
+    _bank(figure.add_subplot(layout[0, :]), scatters)
     reach = 1.15 * max(2.0, *(abs(value) for one in scatters for value in one.same))
     for place, one in enumerate(scatters):
         axes = figure.add_subplot(layout[1 + place // ACROSS, place % ACROSS])
         _quantiles(axes, one, reach, place)
 
 
-def _bank(axes: Axes, scatters: Sequence[Scatter], unit: str) -> None:
+def _bank(axes: Axes, scatters: Sequence[Scatter]) -> None:
     ends = []
     for place, one in enumerate(scatters):
         if one.s0:
@@ -80,7 +81,7 @@ def _bank(axes: Axes, scatters: Sequence[Scatter], unit: str) -> None:
             entered = range(1, len(one.s0) + 1)
             axes.plot(entered, one.s0, color=colour, marker="os^D"[place % 4], markersize=4)
             ends.append((float(entered[-1]), one.s0[-1], one.label, colour))
-    axes.set(xlabel="evaluations in the bank", ylabel=f"s0 of a pair, {unit}")
+    axes.set(xlabel="evaluations in the bank", ylabel=f"s0 of a pair, {scatters[0].unit}")
     axes.set_ylim(0, 1.2 * max(value for one in scatters for value in one.s0))
     axes.set_xlim(0.5, 0.5 + max(2, *(len(one.s0) for one in scatters)))
     axes.locator_params(axis="x", integer=True)
