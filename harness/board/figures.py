@@ -9,11 +9,18 @@ from pathlib import Path
 
 from harness.board import plots
 from harness.board.entries import Effect, Entry
+from harness.board.markdown import plain
+from harness.board.noise import noise_of, same_pairs_of, scatters_of, unit_of
 from harness.board.tables import per_cent, time_saved
+from harness.decide.bank import Evaluation
 from harness.decide.decision import first_look
 from harness.decide.pairs import Pair
 from harness.decide.stats import accept_boundary, bar, futility_boundary
 from harness.records.record import RunRecord
+from harness.tracks import TRACKS
+
+POINTS = 200  # of one line
+Curve = tuple[tuple[int, float, float], ...]  # (tokens, train loss, seconds)
 
 
 @dataclass(frozen=True)
@@ -69,7 +76,7 @@ def slopes(decide: Sequence[Pair], confirm: Sequence[Pair], unit: str, name: str
     panels = [(title, [_slope(pair) for pair in pairs]) for title, pairs in rounds if pairs]
     if not panels:
         return []
-    caption = "Loss by seed: one line a pair. Solid lines fall, dashed ones rise; parallel lines are agreeing seeds."
+    caption = "Loss by seed: a line for each pair. Solid lines fall, dashed ones rise; seeds that agree are parallel."
     return [Figure(name, caption, lambda: plots.slopes(panels, unit))]
 
 
@@ -84,28 +91,39 @@ def curves(pairs: Sequence[Pair], name: str) -> list[Figure]:
     if not drawn:
         return []
     series = [_difference(pair) for pair in drawn]
-    tokens = drawn[0].base.spec.tokens
+    tokens, track = drawn[0].base.spec.tokens, TRACKS[drawn[0].base.spec.track]
     base, sub = [_over_time(pair.base) for pair in drawn], [_over_time(pair.sub) for pair in drawn]
-    over_tokens = "Training loss of the core minus that of the submission: one thin line a pair, their mean, one sd."
-    over_time = "Training loss over the judge's clock, every run of both arms."
+    over_tokens = (
+        "Training loss of the core minus that of the submission: a thin line for each pair, their mean and one "
+        "standard deviation around it."
+    )
+    over_time = "Training loss over the judge's clock: every run thin, the mean of each arm thick."
     return [
-        Figure(f"{name}-difference", over_tokens, lambda: plots.loss_difference(series, tokens)),
-        Figure(f"{name}-time", over_time, lambda: plots.wall_clock(base, sub)),
+        Figure(f"{name}-difference", over_tokens, lambda: plots.loss_difference(series, tokens, track.unit)),
+        Figure(f"{name}-time", over_time, lambda: plots.wall_clock(base, sub, track.unit)),
     ]
 
 
 def _difference(pair: Pair) -> plots.Series:
     import numpy as np
 
-    tokens = [point[0] for point in pair.base.curve]
+    curve = _thinned(pair.base.curve)
+    tokens = [point[0] for point in curve]
     sub_tokens, sub_loss = zip(*((point[0], point[1]) for point in pair.sub.curve), strict=True)
     sub = np.interp(tokens, sub_tokens, sub_loss)
-    gaps = np.array([point[1] for point in pair.base.curve]) - sub
+    gaps = np.array([point[1] for point in curve]) - sub
     return plots.Series(tuple(map(float, tokens)), tuple(gaps.tolist()))
 
 
 def _over_time(run: RunRecord) -> plots.Series:
-    return plots.Series(tuple(point[2] for point in run.curve), tuple(point[1] for point in run.curve))
+    curve = _thinned(run.curve)
+    return plots.Series(tuple(point[2] for point in curve), tuple(point[1] for point in curve))
+
+
+def _thinned(curve: Curve) -> Curve:
+    """At most `POINTS` of a curve, evenly: more cannot be told apart, and would make a large file."""
+    step = max(1, -(-len(curve) // POINTS))
+    return curve[step - 1 :: step] if step > 1 else curve
 
 
 def forest(entries: Sequence[Entry]) -> list[Figure]:
@@ -124,7 +142,8 @@ def forest(entries: Sequence[Entry]) -> list[Figure]:
         "confirm round, the dotted line is the margin that a claim on speed has to pass."
     )
     listed = list(rows.items())
-    return [Figure("forest", caption, lambda: plots.forest(listed))]
+    unit = " or ".join(sorted({unit_of(entry.evaluation.track) for entry in entries}))
+    return [Figure("forest", caption, lambda: plots.forest(listed, unit))]
 
 
 def _forest_row(effect: Effect, confirm: bool) -> plots.ForestRow:
@@ -140,11 +159,43 @@ def noise(scatters: Sequence[plots.Scatter], name: str) -> list[Figure]:
     """The noise of a track, where the core was paired with itself."""
     if not scatters:
         return []
+    shown = tuple(scatters)
     caption = (
-        "Left: the bank's s0 after each evaluation that entered it. Right: the core against itself under another "
+        "Above: the bank's s0 after each evaluation that entered it. Below: the core against itself under another "
         "initialisation, beside the normal law that the t-test assumes; points on the line agree with it."
     )
-    return [Figure(name, caption, lambda: plots.noise(scatters), plots.fingerprint(tuple(scatters)))]
+    return [Figure(name, caption, lambda: plots.noise(shown), plots.fingerprint(shown))]
+
+
+def noise_page(evaluations: Sequence[Evaluation], track: str, entries: Sequence[Entry]) -> list[Figure]:
+    """Everything that can be drawn of the noise of a track; `entries` are its claims."""
+    rows = [
+        plots.NoiseRow(f"{one.budget}, {one.precision}, {plain(one.host_class, 40)}", one.run_sd, one.s0, one.rho)
+        for one in noise_of(evaluations, track)
+    ]
+    same = same_pairs_of(evaluations, track)
+    rates, unit = spent_rates(entries), unit_of(track)
+    drawn = noise(scatters_of(evaluations, track), f"noise-{track}")
+    if rows:
+        caption = (
+            "Spread over seeds (hollow), spread of a pair's difference that verdicts start from (filled), and the "
+            "correlation within pairs: the closer it is to 1, the fewer pairs are needed."
+        )
+        drawn.append(Figure(f"noise-{track}-spread", caption, lambda: plots.spreads(rows, unit)))
+    if same:
+        caption = "The core against itself: each point is a pair of runs that differ in their initial weights alone."
+        drawn.append(Figure(f"noise-{track}-same", caption, lambda: plots.same_pairs(same, unit)))
+    if rates:
+        caption = "Spent alpha: how many claims could have been accepted by chance, had none of them been true."
+        drawn.append(Figure(f"noise-{track}-spent", caption, lambda: plots.spent(rates)))
+    return drawn
+
+
+def spent_rates(entries: Sequence[Entry]) -> list[float]:
+    """The error rate that each decided claim was allowed, in the order in which they closed."""
+    decided = [entry for entry in entries if entry.evaluation.claimed and entry.evaluation.closed is not None]
+    ordered = sorted(decided, key=lambda entry: (entry.evaluation.closed or "", entry.evaluation.id))
+    return [entry.cell.alpha / entry.cell.k for entry in ordered]
 
 
 def outdated(folder: Path, drawn: Sequence[Figure]) -> dict[Path, Callable[[], str]]:

@@ -12,7 +12,7 @@ from harness.board.plots import Scatter
 from harness.decide.bank import Evaluation, NoiseBank, banks_for, entering, in_order_of_closing
 from harness.decide.pairs import Pair, pairs_of
 from harness.records.record import RunRecord
-from harness.tracks import BUDGETS
+from harness.tracks import BUDGETS, TRACKS
 
 
 @dataclass(frozen=True)
@@ -56,11 +56,28 @@ def scatters_of(evaluations: Sequence[Evaluation], track: str) -> tuple[Scatter,
         precisions = {pair.base.model.precision for pairs in rounds for pair in pairs if pair.base.model}
         for precision in sorted(precisions):
             alike = [[p for p in pairs if p.base.model and p.base.model.precision == precision] for pairs in rounds]
-            scatters.append(_scatter(f"{budget}, {precision}", [pairs for pairs in alike if pairs]))
+            scatters.append(_scatter(f"{budget}, {precision}", [pairs for pairs in alike if pairs], unit_of(track)))
     return tuple(scatter for scatter in scatters if scatter.same)
 
 
-def _scatter(label: str, rounds: Sequence[Sequence[Pair]]) -> Scatter:
+def same_pairs_of(evaluations: Sequence[Evaluation], track: str) -> list[tuple[str, tuple[float, ...]]]:
+    """The differences of the core from itself by budget and precision, the smallest budget first."""
+    found: dict[tuple[int, str], list[float]] = {}
+    for item in in_order_of_closing(evaluations, track):
+        for pairs in entering([item], item[0].budget) if item[0].kind == "calibration" else []:
+            for pair in pairs:
+                if pair.base.model is not None:
+                    key = BUDGETS[item[0].budget].tokens, f"{item[0].budget}, {pair.base.model.precision}"
+                    found.setdefault(key, []).append(pair.D)
+    return [(label, tuple(found[tokens, label])) for tokens, label in sorted(found)]
+
+
+def unit_of(track: str) -> str:
+    """What differences of losses are measured in on a track."""
+    return "log ratio" if TRACKS[track].log_ratio else "nats"
+
+
+def _scatter(label: str, rounds: Sequence[Sequence[Pair]], unit: str) -> Scatter:
     bank = NoiseBank()
     history: list[float] = []
     same: list[float] = []
@@ -71,7 +88,7 @@ def _scatter(label: str, rounds: Sequence[Sequence[Pair]]) -> Scatter:
         if pairs[0].sub.spec.init_key and len(pairs) > 2:
             centred = np.array(differences) - np.mean(differences)
             same += (centred / centred.std(ddof=1)).tolist() if centred.any() else []
-    return Scatter(label, tuple(history), tuple(sorted(same)))
+    return Scatter(label, tuple(history), tuple(sorted(same)), unit)
 
 
 def _noise(own: Sequence[Evaluation], track: str, budget: str, precision: str, host_class: str) -> Noise:

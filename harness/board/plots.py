@@ -1,58 +1,49 @@
-"""Every figure of a report, as SVG text: deterministic, readable in light and dark, the same for everybody.
+"""The figures of a verdict, as SVG text: deterministic, readable in light and dark, the same for everybody.
 
-Each function takes plain numbers and returns an SVG. Nothing that a submitter wrote enters a figure. Colours are from
-Okabe and Ito (2008), told apart by people with any colour vision; meaning never rests on colour alone.
+Each function takes plain numbers and returns an SVG. Nothing that a submitter wrote enters a figure.
 """
 
 from __future__ import annotations
 
-import hashlib
-import io
-import re
 from collections.abc import Sequence
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from pathlib import Path
-from statistics import NormalDist
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
+
+from harness.board.canvas import (
+    BLUE,
+    INK,
+    MUTED,
+    SURFACE,
+    TONE,
+    VERMILION,
+    as_rows,
+    beside,
+    corner,
+    drawn,
+    edge_labels,
+    fingerprint,
+    inline,
+    over,
+    point,
+    tall,
+    valued,
+)
+from harness.board.curve_plots import Series, loss_difference, wall_clock
+from harness.board.markdown import number
+from harness.board.noise_plots import NoiseRow, Scatter, noise, same_pairs, spent, spreads
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-    from numpy.typing import NDArray
 
-    Array = NDArray[np.float64]
+__all__ = [
+    "ForestRow", "NoiseRow", "Scatter", "Series", "Slope", "Trace", "decision_trace", "fingerprint", "forest",
+    "inline", "loss_difference", "noise", "same_pairs", "slopes", "spent", "spreads", "wall_clock",
+]  # fmt: skip
 
-INK, MUTED, GRID, SURFACE = "#1f2328", "#59636e", "#d1d9e0", "#ffffff"
-BLUE, VERMILION = "#0072b2", "#d55e00"
-_DARK = {INK: "#f0f6fc", MUTED: "#9198a1", GRID: "#3d444d", SURFACE: "#0d1117", BLUE: "#56b4e9", VERMILION: "#f28e4b"}
-
-_STYLE: Any = {  # matplotlib types its keys as one Literal of all parameters, which no dict display matches
-    "svg.hashsalt": "blueberry",  # ids of clip paths would be random otherwise
-    "svg.fonttype": "none",  # text stays text: small files, and readers can search and select it
-    "font.family": ["DejaVu Sans"],  # comes with matplotlib, so the layout is the same on every machine
-    "font.size": 11,
-    "text.color": INK,
-    "text.parse_math": False,
-    "axes.edgecolor": MUTED,
-    "axes.labelcolor": INK,
-    "axes.titlesize": 11,
-    "axes.titlelocation": "left",
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.axisbelow": True,
-    "axes.unicode_minus": True,
-    "xtick.color": MUTED,
-    "ytick.color": MUTED,
-    "grid.color": GRID,
-    "grid.linewidth": 0.8,
-    "figure.facecolor": SURFACE,
-    "axes.facecolor": "none",
-    "savefig.facecolor": SURFACE,
-    "lines.solid_capstyle": "round",
-}
+Line = tuple[tuple[float, float], ...]
 
 
 @dataclass(frozen=True)
@@ -68,29 +59,12 @@ class Trace:
 
 
 @dataclass(frozen=True)
-class Series:
-    """One line of a figure."""
-
-    x: tuple[float, ...]
-    y: tuple[float, ...]
-
-
-@dataclass(frozen=True)
 class Slope:
     """One seed: the loss of the core and of the submission."""
 
     label: str
     base: float
     sub: float
-
-
-@dataclass(frozen=True)
-class Scatter:
-    """The noise at one budget and precision."""
-
-    label: str
-    s0: tuple[float, ...]  # of the loss bank after each evaluation that entered it, nats
-    same: tuple[float, ...]  # differences of the core's pairs with itself, in standard deviations, sorted
 
 
 @dataclass(frozen=True)
@@ -103,270 +77,144 @@ class ForestRow:
     net: tuple[float, float, float] | None  # per cent more tokens that the core would need
 
 
-def _style() -> AbstractContextManager[None]:
-    import matplotlib
-
-    return matplotlib.rc_context(_STYLE)
+def _said(t: float) -> str:
+    return f"{t:.2f}".replace("-", "−").replace("inf", "∞")
 
 
-def _figure(width: float, height: float) -> Figure:
-    from matplotlib.figure import Figure
-
-    return Figure(figsize=(width, height), layout="constrained")
-
-
-def _svg(figure: Figure, description: str | None = None) -> str:
-    """The figure as SVG text, with the dark palette as style rules that renderers without them ignore."""
-    buffer = io.StringIO()
-    figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None, "Description": description})
-    text = buffer.getvalue()
-    rules = "".join(
-        f'[style*="{kind}: {light}"]{{{kind}:{dark}!important}}'
-        for light, dark in _DARK.items()
-        for kind in ("fill", "stroke")
-    )
-    dark = f"@media (prefers-color-scheme:dark){{{rules}}}"
-    style = f"<style>text{{font-family:'DejaVu Sans',Verdana,sans-serif}}{dark}</style>"
-    text = re.sub(r"(<svg [^>]*>)", lambda found: found[1] + "\n " + style, text, count=1)
-    return "\n".join(line.rstrip() for line in text.splitlines()) + "\n"
+def _trace_title(trace: Trace) -> str:
+    n, t = trace.looks[-1]
+    return f"Decision trace: after {n} of at most {trace.max_pairs} pairs T is {_said(t)}: {trace.outcome}"
 
 
-def _edge(axes: Axes, x: float, y: float, text: str, colour: str) -> None:
-    """A label to the right of a line's last point: no legend to look up."""
-    axes.annotate(text, (x, y), (8, 0), textcoords="offset points", va="center", color=colour, annotation_clip=False)
-
-
-def decision_trace(trace: Trace) -> str:
+@drawn(3.5, _trace_title)
+def decision_trace(figure: Figure, trace: Trace) -> None:
     """T against the number of pairs, the boundary of acceptance above and the curve of futility below."""
-    with _style():
-        figure = _figure(7.4, 3.9)
-        axes = figure.add_subplot()
-        low, high = _reach(trace)
-        _regions(axes, trace, low, high)
-        _path(axes, trace, low, high)
-        axes.axhline(0, color=MUTED, linewidth=0.8)
-        axes.set(xlim=(1.6, trace.max_pairs + 0.4), ylim=(low, high))
-        axes.set(xlabel="pairs of runs", ylabel="T  (mean gain / standard error)")
-        axes.set_xticks(range(2, trace.max_pairs + 1))
-        return _svg(figure, fingerprint(trace))
-
-
-def fingerprint(shown: object) -> str:
-    """What a committed figure carries: the digest of its numbers and of this module, so that a stale one is told."""
-    return f"sha256:{hashlib.sha256(Path(__file__).read_bytes() + repr(shown).encode()).hexdigest()}"
+    axes = figure.add_subplot()
+    low, high = _reach(trace)
+    axes.set(xlim=(1.6, trace.max_pairs + 0.4), ylim=(low, high))
+    axes.set(xlabel="pairs of runs, n", ylabel="T, mean gain in standard errors")
+    axes.set_xticks(range(2, trace.max_pairs + 1))
+    axes.axhline(0, color=MUTED, linewidth=0.8)
+    names = _regions(axes, trace, low, high)
+    _path(axes, trace, low, high, names)
 
 
 def _reach(trace: Trace) -> tuple[float, float]:
     """Limits of T: the boundaries are always in sight, a runaway T is not allowed to flatten them."""
-    top = max(t for _, t in trace.accept)
+    top, least = max(t for _, t in trace.accept), min(t for _, t in trace.accept)
     looks = [float(np.clip(t, -1.6 * top, 1.6 * top)) for _, t in trace.looks]
     high = max(1.35 * top, max(looks) + 0.45 * top)
-    lowest = min([0.0, *looks, *(t for _, t in trace.futility)])
-    return min(-0.3 * top, lowest - 0.25 * top), high
+    lowest = min(0.0, *looks, *(t for _, t in trace.futility))
+    low = min(-0.3 * top, lowest - 0.25 * top)
+    return (low if lowest < -0.9 * least else max(low, -0.95 * least)), high
 
 
-def _regions(axes: Axes, trace: Trace, low: float, high: float) -> None:
-    """Where the decision falls, each region named inside it."""
+def _regions(axes: Axes, trace: Trace, low: float, high: float) -> list[Line]:
+    """Where the decision falls, each region named inside it; returns where the names are."""
     n, accept = np.array(trace.accept).T
     axes.fill_between(n, accept, high, color=BLUE, alpha=0.12, linewidth=0)
-    axes.plot(n, accept, color=BLUE, linewidth=1.6)
-    _name(axes, (n[-1], high), "accept ", BLUE, "top")
-    if trace.two_sided and low < -accept.min():
-        axes.fill_between(n, low, -accept, color=VERMILION, alpha=0.14, linewidth=0)
-        axes.plot(n, -accept, color=VERMILION, linewidth=1.6)
-        _name(axes, (n[-1], -accept[-1]), "worse ", VERMILION, "top")
-    if len(trace.futility) > 1:
-        n, stop = np.array(trace.futility).T
-        axes.fill_between(n, low, stop, color=MUTED, alpha=0.13, linewidth=0)
-        axes.plot(n, stop, color=MUTED, linewidth=1.4, linestyle=(0, (5, 3)))
-        crowded = trace.two_sided and low < -accept.min()
-        foot, side = (0.0, "top") if crowded else (low, "bottom")
-        _name(axes, (n[-1], foot), "stop: no gain in sight ", MUTED, side)
+    axes.plot(n, accept, color=BLUE)
+    names = [_name(axes, (n[-1], high), "accept ", BLUE, "top")]
+    harm = trace.two_sided and low < -accept.min()
+    if harm:
+        axes.fill_between(n, low, np.maximum(low, -accept), color=VERMILION, alpha=0.14, linewidth=0)
+        axes.plot(n, np.maximum(low, -accept), color=VERMILION)
+        names.append(_name(axes, (n[-1], low), "worse ", VERMILION, "bottom"))
+    if trace.futility:
+        m, stop = np.array(trace.futility).T
+        foot = np.maximum(low, -accept[: len(m)]) if harm else np.full_like(stop, low)
+        if len(m) == 1:  # a region as wide as half a pair
+            m, stop, foot = m[0] + np.array([-0.25, 0.25]), np.repeat(stop, 2), np.repeat(foot, 2)
+        axes.fill_between(m, foot, stop, color=MUTED, alpha=0.13, linewidth=0)
+        axes.plot(m, stop, color=MUTED, linestyle=(0, (5, 3)))
+        end, side = (0.0, "top") if harm else (low, "bottom")
+        names.append(_name(axes, (m[-1], end), "stop: no gain in sight ", MUTED, side))
+    return names
 
 
-def _name(axes: Axes, corner: tuple[float, float], text: str, colour: str, side: str) -> None:
-    shift = -6 if side == "top" else 6
-    axes.annotate(text, corner, (0, shift), textcoords="offset points", ha="right", va=side, color=colour)
+def _name(axes: Axes, at: tuple[float, float], text: str, colour: str, side: str) -> Line:
+    up = -6 if side == "top" else 6
+    tone = TONE.get(colour, colour)
+    axes.annotate(text, at, (0, up), textcoords="offset points", ha="right", va=side, color=tone)
+    across, upwards = point(axes)
+    middle = at[1] + 2 * up * upwards
+    return (at[0] - 6.6 * len(text) * across, middle), (at[0], middle)
 
 
-def _path(axes: Axes, trace: Trace, low: float, high: float) -> None:
+def _path(axes: Axes, trace: Trace, low: float, high: float, names: Sequence[Line]) -> None:
     """The measured T; a value off the scale is a triangle at the edge, with its number."""
-    margin = 0.06 * (high - low)
+    margin = 0.09 * (high - low)
     n = [pairs for pairs, _ in trace.looks]
     shown = [float(np.clip(t, low + margin, high - margin)) for _, t in trace.looks]
-    axes.plot(n, shown, color=INK, linewidth=1.8, marker="o", markersize=5, zorder=3)
+    axes.plot(n, shown, color=INK, linewidth=1.8, marker="o", zorder=3)
     value = trace.looks[-1][1]
     marker = "o" if value == shown[-1] else ("^" if value > 0 else "v")
     axes.plot(n[-1:], shown[-1:], color=INK, marker=marker, markersize=9, zorder=4)
-    number = f"{value:.2f}".replace("-", "−").replace("inf", "∞")
-    right = n[-1] > 0.75 * trace.max_pairs
-    axes.annotate(
-        f"{trace.outcome}\nT = {number}",
-        (n[-1], shown[-1]),
-        (-2 if right else 11, 9 if marker == "o" else 0),
-        textcoords="offset points",
-        ha="right" if right else "left",
-        va="bottom" if marker == "o" else "center",
-        fontweight="bold",
-        zorder=5,
+    zero = ((1.0, 0.0), (trace.max_pairs + 1.0, 0.0))
+    lines = [line for line in (trace.accept, trace.futility, tuple(zip(n, shown, strict=True)), zero, *names) if line]
+    beside(axes, n[-1], shown[-1], f"{trace.outcome}\nT = {_said(value)}", lines)
+
+
+def _slopes_title(panels: Sequence[tuple[str, Sequence[Slope]]], unit: str) -> str:
+    rows = [row for _, panel in panels for row in panel]
+    fallen = sum(row.sub < row.base for row in rows)
+    return f"Loss by seed, {unit}: the submission is lower in {fallen} of {len(rows)} pairs"
+
+
+@drawn(3.3, _slopes_title)
+def slopes(figure: Figure, panels: Sequence[tuple[str, Sequence[Slope]]], unit: str) -> None:
+    """Loss of core and submission on each seed: parallel lines mean that the seeds agree."""
+    grid = figure.subplots(1, len(panels), squeeze=False)[0]
+    for place, (axes, (title, rows)) in enumerate(zip(grid, panels, strict=True)):
+        for row in rows:
+            better = row.sub < row.base
+            colour, style = (BLUE, "-") if better else (VERMILION, "--")
+            axes.plot([0, 1], [row.base, row.sub], style, color=colour, marker="o", linewidth=1.4)
+        values = [value for row in rows for value in (row.base, row.sub)]
+        room = 0.1 * (max(values) - min(values)) or 1e-6
+        axes.set(xlim=(-0.2, 1.2), ylim=(min(values) - room, max(values) + room), title=title)
+        edge_labels(axes, [(1.0, row.sub, row.label, MUTED) for row in rows], size=9)
+        axes.set_xticks([0, 1], ["core", "submission"])
+        axes.tick_params(axis="x", labelcolor=INK, length=0)
+        axes.grid(axis="y")
+        if place == 0:
+            axes.set_ylabel(f"loss, {unit}")
+
+
+def _forest_title(rows: Sequence[tuple[str, ForestRow]], unit: str = "nats") -> str:
+    return "All effects with their intervals: " + "; ".join(
+        f"{name} {number(row.loss[0], sign=True)}" for name, row in rows
     )
 
 
-def slopes(panels: Sequence[tuple[str, Sequence[Slope]]], unit: str) -> str:
-    """Loss of core and submission on each seed: parallel lines mean that the seeds agree."""
-    with _style():
-        figure = _figure(3.7 * max(len(panels), 1), 4.2)
-        grid = figure.subplots(1, len(panels), squeeze=False)[0]
-        for axes, (title, rows) in zip(grid, panels, strict=True):
-            for row in rows:
-                colour = BLUE if row.sub < row.base else VERMILION
-                style = "-" if row.sub < row.base else "--"
-                axes.plot([0, 1], [row.base, row.sub], style, color=colour, marker="o", markersize=5, linewidth=1.4)
-            _spread_labels(axes, rows)
-            axes.set(xlim=(-0.2, 1.5), title=title, ylabel=f"loss, {unit}")
-            axes.set_xticks([0, 1], ["core", "submission"])
-            axes.tick_params(axis="x", labelcolor=INK)
-            axes.grid(axis="y")
-        return _svg(figure)
-
-
-def _spread_labels(axes: Axes, rows: Sequence[Slope]) -> None:
-    """Labels at the right ends, pushed apart so that none lies on another."""
-    values = [value for row in rows for value in (row.base, row.sub)]
-    span = (max(values) - min(values)) or 1e-6
-    gap, previous = 0.055 * span, -np.inf
-    for row in sorted(rows, key=lambda row: row.sub):
-        y = max(row.sub, previous + gap)
-        previous = y
-        axes.annotate(row.label, (1, row.sub), (1.1, y), va="center", fontsize=9, color=MUTED)
-    axes.set_ylim(min(values) - 0.08 * span, max(max(values), previous) + 0.08 * span)
-
-
-def forest(rows: Sequence[tuple[str, ForestRow]]) -> str:
+@drawn(tall, _forest_title)
+def forest(figure: Figure, rows: Sequence[tuple[str, ForestRow]], unit: str = "nats") -> None:
     """Gain in loss, time and net tokens for every cell and round, each with its interval, zero and margin lines."""
-    with _style():
-        figure = _figure(9.2, 1.6 + 0.42 * len(rows))
-        grid = figure.subplots(1, 3, sharey=True)
-        heads = ("loss: gain, nats", "time saved, %", "net gain, % of tokens")
-        for axes, head, margin in zip(grid, heads, (None, 0.5, None), strict=True):
-            axes.axvline(0, color=MUTED, linewidth=1.0)
-            if margin is not None:
-                axes.axvline(margin, color=MUTED, linewidth=1.0, linestyle=(0, (2, 3)))
-            axes.set_title(head)
-            axes.grid(axis="x")
-            axes.spines["left"].set_visible(False)
-            axes.tick_params(axis="y", length=0)
-        for place, (_, row) in enumerate(rows):
-            for axes, effect in zip(grid, (row.loss, row.time, row.net), strict=True):
-                _effect(axes, place, effect, row.confirm)
-        if all(row.net is None for _, row in rows):
-            grid[2].set_xticks([])
-            grid[2].text(0.5, 0.5, "no exchange rate yet", transform=grid[2].transAxes, ha="center", color=MUTED)
-        grid[0].set_yticks(range(len(rows)), [label for label, _ in rows])
-        grid[0].tick_params(axis="y", labelcolor=INK, length=0)
-        grid[0].set_ylim(len(rows) - 0.4, -0.6)
-        return _svg(figure)
+    grid = figure.subplots(1, 3, sharey=True)
+    heads = (f"loss gain, {unit}", "time saved, %", "net gain, % tokens")
+    for axes, head, margin in zip(grid, heads, (None, 0.5, None), strict=True):
+        axes.axvline(0, color=MUTED, linewidth=1.0)
+        if margin is not None:
+            axes.axvline(margin, color=MUTED, linewidth=1.0, linestyle=(0, (2, 3)))
+        axes.set_xlabel(head)
+        as_rows(axes, len(rows))
+        axes.locator_params(axis="x", nbins=3)
+        axes.margins(x=0.15)
+    for place, (name, row) in enumerate(rows):
+        for axes, effect, digits in zip(grid, (row.loss, row.time, row.net), (4, 1, 1), strict=True):
+            _effect(axes, place, effect, digits, row.confirm)
+        over(grid[0], place, name)
+    if all(row.net is None for _, row in rows):
+        grid[2].set_xticks([])
+        corner(grid[2], "bottom", "no exchange\nrate yet")
+    grid[0].set_zorder(1)  # names of rows are longer than their panel is wide
 
 
-def _effect(axes: Axes, place: int, effect: tuple[float, float, float] | None, confirm: bool) -> None:
+def _effect(axes: Axes, place: int, effect: tuple[float, float, float] | None, digits: int, confirm: bool) -> None:
     if effect is None:
         return
     value, low, high = effect
-    axes.plot([low, high], [place, place], color=BLUE, linewidth=1.6)
+    axes.plot([low, high], [place, place], color=BLUE)
     face = BLUE if confirm else SURFACE
     axes.plot([value], [place], marker="o", markersize=7, color=BLUE, markerfacecolor=face, markeredgewidth=1.6)
-
-
-def loss_difference(pairs: Sequence[Series], tokens: int) -> str:
-    """Core minus submission in training loss over the tokens: one line a pair, their mean and one sd around it."""
-    with _style():
-        figure = _figure(7.4, 3.6)
-        axes = figure.add_subplot()
-        scale, unit = (1e6, "million tokens") if tokens >= 1_000_000 else (1e3, "thousand tokens")
-        for pair in pairs:
-            axes.plot(np.array(pair.x) / scale, pair.y, color=MUTED, linewidth=0.8, alpha=0.6)
-        x, mean, sd = _band(pairs)
-        axes.fill_between(x / scale, mean - sd, mean + sd, color=BLUE, alpha=0.18, linewidth=0)
-        axes.plot(x / scale, mean, color=BLUE, linewidth=2)
-        axes.axhline(0, color=MUTED, linewidth=0.8)
-        _edge(axes, x[-1] / scale, mean[-1], "mean\n± 1 sd", BLUE)
-        middle = x >= 0.15 * x[-1]  # the first steps differ by much and would hide the rest
-        low, high = min(0.0, (mean - sd)[middle].min()), max(0.0, (mean + sd)[middle].max())
-        room = 0.15 * (high - low) or 1e-6
-        axes.set(xlabel=f"trained on, {unit}", ylabel="core − submission, nats", ylim=(low - room, high + room))
-        axes.set_xlim(0, x[-1] / scale)
-        axes.set_title("training loss; above zero the submission is ahead", color=MUTED)
-        return _svg(figure)
-
-
-def _band(pairs: Sequence[Series]) -> tuple[Array, Array, Array]:
-    """The pairs on one grid of tokens: (x, mean, sample sd), each (points,)."""
-    x = np.array(pairs[0].x)
-    table = np.stack([np.interp(x, pair.x, pair.y) for pair in pairs])  # (pairs, points)
-    sd = table.std(axis=0, ddof=1) if len(pairs) > 1 else np.zeros_like(x)
-    return x, table.mean(axis=0), sd
-
-
-def wall_clock(base: Sequence[Series], sub: Sequence[Series]) -> str:
-    """Training loss over the judge's clock, every run of both arms."""
-    with _style():
-        figure = _figure(7.4, 3.6)
-        axes = figure.add_subplot()
-        for runs, colour, style in ((base, MUTED, (0, (4, 2))), (sub, BLUE, "-")):
-            for run in runs:
-                axes.plot(run.x, run.y, color=colour, linewidth=1.2, alpha=0.8, linestyle=style)
-        _arm_names(axes, base, sub)
-        ends = [run.y[-1] for run in (*base, *sub)]
-        starts = [np.interp(0.1 * run.x[-1], run.x, run.y) for run in (*base, *sub)]
-        room = 0.08 * (max(starts) - min(ends))
-        axes.set(xlabel="training time, seconds", ylabel="training loss, nats", ylim=(min(ends) - room, max(starts)))
-        axes.set_xlim(0, max(run.x[-1] for run in (*base, *sub)))
-        axes.grid(axis="y")
-        return _svg(figure)
-
-
-def _arm_names(axes: Axes, base: Sequence[Series], sub: Sequence[Series]) -> None:
-    """Both arms end close together: the higher one is named above its end, the lower one below."""
-    arms = (("core", base, MUTED), ("submission", sub, BLUE))
-    ends = {name: float(np.mean([run.y[-1] for run in runs])) for name, runs, _ in arms}
-    for name, runs, colour in arms:
-        shift = 7 if ends[name] == max(ends.values()) else -7
-        place = (max(run.x[-1] for run in runs), ends[name])
-        axes.annotate(
-            name, place, (8, shift), textcoords="offset points", va="center", color=colour, annotation_clip=False
-        )
-
-
-def noise(scatters: Sequence[Scatter]) -> str:
-    """How the bank settled, and whether the core's differences from itself are as normal as the t-test takes them."""
-    colours = (BLUE, VERMILION, INK, MUTED)
-    with _style():
-        figure = _figure(9.2, 3.9)
-        history, quantiles = figure.subplots(1, 2, width_ratios=(1.2, 1))
-        for place, scatter in enumerate(scatters):
-            colour = colours[place % len(colours)]
-            marker = "os^D"[place % 4]
-            entered = range(1, len(scatter.s0) + 1)
-            history.plot(entered, scatter.s0, color=colour, marker=marker, markersize=4, linewidth=1.6)
-            _edge(history, entered[-1], scatter.s0[-1], scatter.label, colour)
-            n = len(scatter.same)
-            expected = [NormalDist().inv_cdf((i + 0.5) / n) for i in range(n)]
-            quantiles.plot(expected, scatter.same, marker, color=colour, markersize=5)
-        history.set(xlabel="evaluations in the bank", title="s0 of a loss difference, nats")
-        history.set_ylim(0, 1.25 * max(value for scatter in scatters for value in scatter.s0))
-        history.set_xlim(0.5, 0.5 + max(2, *(len(scatter.s0) for scatter in scatters)))
-        history.xaxis.get_major_locator().set_params(integer=True)
-        history.grid(axis="y")
-        quantiles.axline((0, 0), slope=1, color=MUTED, linewidth=0.8)
-        reach = 1.1 * max(2.0, *(abs(value) for scatter in scatters for value in scatter.same))
-        quantiles.set(xlabel="normal quantile", xlim=(-reach, reach), ylim=(-reach, reach))
-        quantiles.set_title("core against itself, in its own sd")
-        quantiles.grid()
-        return _svg(figure, fingerprint(tuple(scatters)))
-
-
-def inline(svg: str, prefix: str) -> str:
-    """The same figure for the inside of an HTML page: no XML head, and ids that no other figure on the page has."""
-    body = svg[svg.index("<svg ") :]
-    body = re.sub(r'\bid="', f'id="{prefix}-', body)
-    return re.sub(r'(url\(#|href="#)', rf"\g<1>{prefix}-", body)
+    valued(axes, value, place, number(value, digits, sign=True))

@@ -24,6 +24,10 @@ from harness.records.atomic import write_atomically
 from harness.records.record import EvaluationRecord, RunRecord
 from harness.records.store import Store
 
+_TONES = {"CONFIRMED": "good", "ACCEPT_LOSS": "good", "ACCEPT_SPEED": "good"} | dict.fromkeys(
+    ("REJECT_WORSE", "REVOKED", "INVALID"), "bad"
+)
+
 
 @dataclass(frozen=True)
 class Section:
@@ -119,7 +123,7 @@ def markdown(report: Report, shown: Sequence[Sequence[Figure]], folder: str) -> 
 
 def html(report: Report, shown: Sequence[Sequence[Figure]]) -> str:
     """The report as one HTML file that needs no other."""
-    return page("report.html.j2", **_values(report, shown), inline=plots.inline)
+    return page("report.html.j2", **_values(report, shown), inline=plots.inline, tone=_TONES.get(report.verdict, ""))
 
 
 def _values(report: Report, shown: Sequence[Sequence[Figure]]) -> dict[str, object]:

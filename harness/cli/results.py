@@ -14,18 +14,23 @@ if TYPE_CHECKING:
 
 @app.command()
 def report(slug: Slug, as_json: Json = False) -> Said:
-    """Write the report of a submission: markdown, HTML and figures."""
+    """Write the report of a submission: markdown, HTML and figures; that of `core` is the noise page."""
+    from harness.board import noise_report
     from harness.board import report as board
     from harness.errors import UsageError
     from harness.records.store import Store
 
     here = root()
+    folder = here / ".blueberry" / "reports" / slug
+    if slug == noise_report.NAME:
+        written = [str(path) for path in noise_report.write(Store(here / "leaderboard"), folder)]
+        return Said("\n".join(written), {"ok": True, "slug": slug, "files": written})
     stores = [Store(here / ".blueberry"), Store(here / "leaderboard")]
     opened = {max(e.opened for e in one.evaluations() if e.slug == slug): one for one in stores if _knows(one, slug)}
     if not opened:
         raise UsageError(slug, "has no run files to report on", f"blueberry run {slug}")
     store = opened[max(opened)]
-    written = [str(path) for path in board.write(store, slug, here / ".blueberry" / "reports" / slug)]
+    written = [str(path) for path in board.write(store, slug, folder)]
     return Said("\n".join(written), {"ok": True, "slug": slug, "files": written})
 
 

@@ -6,7 +6,7 @@ import xml.etree.ElementTree as ET
 import numpy as np
 import pytest
 
-from harness.board import plots
+from harness.board import curve_plots, plots
 
 ACCEPT = tuple((n, 4.4 - 0.12 * n) for n in range(2, 11))
 FUTILITY = tuple((n, 0.3 * n) for n in range(2, 10))
@@ -79,7 +79,7 @@ def test_the_region_of_harm_is_named_only_where_it_can_be_reached():
 
 def test_the_band_is_numpys_mean_and_sd_on_a_common_grid():
     shifted = plots.Series((0.0, 250.0, 1000.0), (1.0, 1.0, 1.0))
-    x, mean, sd = plots._band([SERIES[0], shifted])
+    x, mean, sd = curve_plots.band([SERIES[0], shifted])
     assert x.tolist() == [0.0, 500.0, 1000.0]
     assert mean.tolist() == [3.0, 2.5, 2.25]
     assert sd == pytest.approx(np.std([[5.0, 4.0, 3.5], [1.0, 1.0, 1.0]], axis=0, ddof=1))
