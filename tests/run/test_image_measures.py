@@ -7,12 +7,14 @@ import shutil
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from harness.run import arms, reconstruction, velocity
+from harness.errors import UsageError
+from harness.run import arms, images, reconstruction, velocity
 from harness.run.stage import Arm, StageError
 from harness.tracks import TRACKS, ImageTrack, budget_named
 
@@ -62,10 +64,10 @@ def pixels(monkeypatch: pytest.MonkeyPatch) -> NDArray[np.uint8]:
     """Twenty held-out images of rough blocks, in the place of prepared ones."""
     rng = np.random.default_rng(0)
     blocks = np.kron(rng.integers(0, 256, (20, 1, 4, 4)), np.ones((1, 1, 4, 4)))
-    images = np.clip(blocks + rng.normal(0, 12, blocks.shape), 0, 255).astype(np.uint8)
+    made = np.clip(blocks + rng.normal(0, 12, blocks.shape), 0, 255).astype(np.uint8)
     for module in (velocity, reconstruction):
-        monkeypatch.setattr(module, "held_out_images", lambda *_: (images, np.arange(20, dtype=np.uint8) % 10))
-    return images
+        monkeypatch.setattr(module, "held_out_images", lambda *_: (made, np.arange(20, dtype=np.uint8) % 10))
+    return made
 
 
 def arm(tmp_path: Path, body: str) -> Arm:
@@ -127,6 +129,15 @@ def test_a_tenth_of_the_questions_leaves_the_class_out(pixels: NDArray[np.uint8]
     asked = velocity.held_out(None, FLOW, budget_named("1M"), "validation", "salt")
     assert 0.07 < (asked.labels == FLOW.n_classes).mean() < 0.13
     assert set(asked.labels) == set(range(FLOW.n_classes + 1))
+
+
+def test_data_of_another_number_of_classes_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = SimpleNamespace(class_names=("cat", "dog"), source="files:pets")
+    monkeypatch.setattr(images, "prepare", lambda *_: made)
+    with pytest.raises(UsageError, match=r"files:pets has 2 classes, flow-tiny has 10"):
+        velocity.prepare(FLOW, "files:pets", lambda line: None)
+    made.class_names = tuple("0123456789")
+    assert velocity.prepare(FLOW, "files:pets", lambda line: None) is made
 
 
 def test_an_honest_flow_passes_its_audit(tmp_path: Path, checkpoint: int, pixels: NDArray[np.uint8]) -> None:
