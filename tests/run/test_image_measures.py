@@ -180,6 +180,7 @@ def test_images_are_rebuilt_from_codes_alone(tmp_path: Path, checkpoint: int, pi
     used = np.unique(scored.codes)
     assert scored.metrics.details["codes in use"] == len(used)
     assert 1 < scored.metrics.details["perplexity of the codes"] <= len(used)
+    assert scored.metrics.details["scored tokens"] == 20 * 16
     assert all(result.ok for result in scored.checks)
     assert all(result.ok for result in reconstruction.audit(idea, VQVAE, checkpoint, asked, scored, None, 16, 1))
 
@@ -211,6 +212,47 @@ for (given,) in batches(): answer(codes_of(given) + 65_000)
     asked = reconstruction.held_out(None, VQVAE, BUDGET, "validation", "salt")
     scored = reconstruction.score(arm(tmp_path, body), VQVAE, checkpoint, asked, 1)
     assert [(result.id, result.ok) for result in scored.checks] == [("audit-codes", False)]
+
+
+@pytest.mark.parametrize(
+    ("codes", "said"),
+    [
+        ("np.repeat(codes_of(given), 2, axis=0).astype('<u2')", "a payload of 1280 bytes where 640 were asked for"),
+        ("codes_of(given).astype('<f4')", "a payload of 1280 bytes where 640 were asked for"),
+        ("codes_of(given).astype('<u2')[:, :3]", "a payload of 480 bytes where 640 were asked for"),
+    ],
+    ids=["twice-as-many", "floats", "fewer"],
+)
+def test_codes_of_another_shape_or_type_are_refused_whole(
+    tmp_path: Path, checkpoint: int, pixels: NDArray[np.uint8], codes: str, said: str
+) -> None:
+    """There is room for the stated number of 16-bit codes in an answer, and for nothing beside them."""
+    body = f"""
+assert job["method"] == "encode"
+for (given,) in batches(): channel.send({{"kind": "answers"}}, np.ascontiguousarray({codes}).tobytes())
+"""
+    asked = reconstruction.held_out(None, VQVAE, BUDGET, "validation", "salt")
+    with pytest.raises(StageError, match=said) as caught:
+        reconstruction.score(arm(tmp_path, body), VQVAE, checkpoint, asked, 1)
+    assert caught.value.status == "crashed"
+
+
+def test_what_an_encoder_writes_beside_its_codes_never_reaches_the_decoder(
+    tmp_path: Path, checkpoint: int, pixels: NDArray[np.uint8]
+) -> None:
+    body = """
+for (given,) in batches():
+    if job["method"] == "encode":
+        values = np.ascontiguousarray(codes_of(given), job["answer"]).tobytes()
+        channel.send({"kind": "answers", "images": given[:, 0, ::4, ::4].tolist()}, values)
+        channel.send({"kind": "answers"}, given.tobytes())  # one frame more than was asked for
+    else:
+        assert "images" not in job
+        answer(images_of(given))
+"""
+    asked = reconstruction.held_out(None, VQVAE, BUDGET, "validation", "salt")
+    scored = reconstruction.score(arm(tmp_path, body), VQVAE, checkpoint, asked, 1)
+    assert scored.loss > 0.005, "it is codes alone that images are made of"
 
 
 def test_an_encoder_that_reads_its_neighbours_is_found(
