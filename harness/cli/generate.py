@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import sys
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -78,7 +78,7 @@ def generate(
     from harness.generate.pictures import Diffusion
     from harness.generate.text import Sampling
 
-    source = _source(context, run, data)
+    source = _source(_found(context, run), data)
     sampling = Sampling(temperature, top_k, top_p, repetition_penalty)
     if source.track.metric == "nll":
         return _text(source, prompt, interactive, sampling, max_new_tokens, seed, as_json)
@@ -117,16 +117,16 @@ def quality(
     from harness.generate.samples import class_names, of_classes, real_images
     from harness.generate.text import Sampling
 
-    source = _source(context, run, data, whole=True)
-    if source.track.metric == "nll":
+    found = _found(context, run)
+    if found.track.metric == "nll":
         raise UsageError(run, "draws no pictures", "choose a run of an image or captioned track")
-    drawn = None
+    source, drawn = _source(found, data, whole=True), None
     if source.track.metric != "reconstruction":
         labels = [label for label in range(len(class_names(source))) for _ in range(samples_per_class)]
         sampling, diffusion = Sampling(temperature, top_k, 1.0, 1.0), Diffusion(num_steps, cfg_scale)
         drawn = of_classes(source, labels, sampling, diffusion, seed)
-    found = measured(source, real_images(source, data, say), drawn, say)
-    return Said(_told(found, "rebuilt" if drawn is None else "generated"), {"ok": True, **asdict(found)})
+    told = measured(source, real_images(source, data, say), drawn, say)
+    return Said(_told(told, "rebuilt" if drawn is None else "generated"), {"ok": True, **asdict(told)})
 
 
 def _told(found: Any, kind: str) -> str:
@@ -137,9 +137,9 @@ def _told(found: Any, kind: str) -> str:
     return "\n".join([*lines, f"distances are of {found.compared} images each, from other real ones"])
 
 
-def _source(context: typer.Context, run: str, data: str | None, whole: bool = False) -> Any:
-    """What a verb draws from; `whole`: with its data, also where drawing alone could do without."""
-    from harness.generate.samples import Source, needs_data, prepared_of
+def _found(context: typer.Context, run: str) -> Any:
+    """The kept run that a verb names, without its data; raises UsageError for what was asked of it in vain."""
+    from harness.generate.samples import Source
     from harness.run.kept import find
     from harness.tracks import track_named
 
@@ -149,8 +149,15 @@ def _source(context: typer.Context, run: str, data: str | None, whole: bool = Fa
     _check_options(context, track.name, track.metric)
     if "output_dir" in OPTIONS[track.metric] & set(context.params):
         _check_folder(context.params["output_dir"])
-    needed = whole or data is not None or needs_data(kept, track)
-    return Source(here, kept, track, prepared_of(kept, track, data, say) if needed else None)
+    return Source(here, kept, track, None)
+
+
+def _source(found: Any, data: str | None, whole: bool = False) -> Any:
+    """What a verb draws from; `whole`: with its data, also where drawing alone could do without."""
+    from harness.generate.samples import needs_data, prepared_of
+
+    needed = whole or data is not None or needs_data(found.kept, found.track)
+    return replace(found, data=prepared_of(found.kept, found.track, data, say)) if needed else found
 
 
 def _check_options(context: typer.Context, track: str, metric: str) -> None:

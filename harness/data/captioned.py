@@ -113,7 +113,7 @@ def _text_tokenizer(track: CaptionTrack, source: str, given: str, class_names: t
     if track.tokenizer == WORDS:
         text = words_tokenizer(track.templates, class_names)
         if (words := text.tokenizer.get_vocab_size()) > track.text_vocab:
-            what = f"its captions take {words} words, the track has room for {track.text_vocab}"
+            what = f"its captions take {words} tokens, the track has room for {track.text_vocab}"
             raise UsageError(f"--data {source}", what, "choose images of fewer classes, or with shorter names")
         return text
     kind, _, address = source.partition(":")

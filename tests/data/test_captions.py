@@ -150,7 +150,7 @@ def test_a_tokenizer_that_was_frozen_anew_makes_other_data(cache, monkeypatch):
 
 def test_captions_of_more_words_than_the_vocabulary_has_are_refused(cache, monkeypatch):
     monkeypatch.setattr(captioned, "frozen_tokenizer", lambda name: Brightness())
-    with pytest.raises(UsageError, match=r"take 27 words, the track has room for 20"):
+    with pytest.raises(UsageError, match=r"take 23 tokens, the track has room for 20"):
         prepare_captioned(replace(TRACK, text_vocab=20), None)
 
 

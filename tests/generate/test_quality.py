@@ -49,7 +49,7 @@ def test_real_images_are_near_noise_is_far_and_wrong_classes_are_counted(digits,
     examiner = Examiner(model, prepared, varied)
     pixels, labels = examiner.held_out("validation")
     real = quality(examiner, pixels, labels)
-    assert real.accuracy == real.real_accuracy > 0.94
+    assert real.accuracy == real.real_accuracy > 0.9
     assert real.distance == pytest.approx(real.real_distance, rel=1e-6) and real.compared == len(pixels)
     noise = np.random.default_rng(0).integers(0, 256, pixels.shape).astype(np.uint8)
     made = quality(examiner, noise, labels)
