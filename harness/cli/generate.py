@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import sys
+from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Annotated, Any
@@ -193,7 +194,7 @@ def _text(
 
     text = text_of(source.data)
     written = []
-    tell = (lambda piece: None) if as_json else (lambda piece: print(piece, end="", flush=True))
+    tell: Callable[[str], None] = (lambda piece: None) if as_json else _tell
     with drawn.loaded(source.root, source.kept, source.track) as drawer:
         for number, given in enumerate(_prompts() if interactive else [prompt or ""]):
             tell(given)
@@ -204,6 +205,10 @@ def _text(
             tell("\n")
             written.append({"prompt": given, "text": "".join(pieces)})
     return Said("", {"ok": True, "written": written})
+
+
+def _tell(piece: str) -> None:
+    print(piece, end="", flush=True)
 
 
 def _prompts() -> Any:
