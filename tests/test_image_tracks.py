@@ -109,12 +109,36 @@ def test_a_leak_is_refused_by_its_rule(
     assert answer["verdict"] == "INVALID" and [fault["rule"] for fault in answer["faults"]] == [rule]
 
 
+LEFT = """        import contextlib, os, pathlib
+        place = {place}
+        {leave}
+"""
+
+
 @pytest.mark.long
-def test_a_decoder_finds_nothing_that_the_encoder_left_for_it(project: Project) -> None:
-    leave = "        torch.save(images, '/tmp/left.pt')\n"
-    take = (
-        "        import os\n        if os.path.exists('/tmp/left.pt'):\n            return torch.load('/tmp/left.pt')\n"
-    )
-    project.submit("smuggler", ("vqvae.py", ENCODED, leave + ENCODED), ("vqvae.py", DECODED, take + DECODED))
-    answer = raced(project, "smuggler", "vqvae-tiny")
+@pytest.mark.parametrize(
+    ("slug", "place"),
+    [
+        ("in-tmp", "pathlib.Path('/tmp/left.pt')"),
+        ("in-shared-memory", "pathlib.Path('/dev/shm/left.pt')"),
+        ("at-home", "pathlib.Path(os.environ['HOME'], 'left.pt')"),
+    ],
+)
+def test_a_decoder_finds_nothing_that_the_encoder_left_for_it(project: Project, slug: str, place: str) -> None:
+    leave = LEFT.format(place=place, leave="with contextlib.suppress(OSError, RuntimeError): torch.save(images, place)")
+    take = LEFT.format(place=place, leave="if place.exists(): return torch.load(place)")
+    project.submit(slug, ("vqvae.py", ENCODED, leave + ENCODED), ("vqvae.py", DECODED, take + DECODED))
+    answer = raced(project, slug, "vqvae-tiny")
     assert answer["cells"][0]["gain"] == 0.0, "it was the honest decoder that answered"
+
+
+@pytest.mark.long
+def test_codes_of_a_wider_form_are_refused_with_what_is_wrong_with_them(project: Project) -> None:
+    """A second plane of codes beside the first, for the decoder to read."""
+    wider = ENCODED.replace("return ", "codes = ").replace("\n", "\n        return torch.stack((codes, codes), 1)\n")
+    narrower = DECODED.replace("(codes)", "(codes[:, 0] if codes.ndim == 4 else codes)")
+    project.submit("two-planes", ("vqvae.py", ENCODED, wider), ("vqvae.py", DECODED, narrower))
+    answer = raced(project, "two-planes", "vqvae-tiny", exit_code=1)
+    assert answer["verdict"] == "INVALID" and len(answer["faults"]) == 1
+    failed = [run for run in runs(project, "two-planes") if run["spec"]["arm"] == "two-planes"]
+    assert failed and all("were asked for" in run["error"] for run in failed)

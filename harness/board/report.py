@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from harness.board import boxes, figures, plots, tables
+from harness.board import boxes, details, figures, plots, tables
 from harness.board.entries import Entry, entries_of, read
 from harness.board.figures import Figure
 from harness.board.markdown import file_stem
@@ -138,6 +138,7 @@ def _values(report: Report, shown: Sequence[Sequence[Figure]]) -> dict[str, obje
                 "box": boxes.box(section.entry, section.runs),
                 "decide": boxes.pair_table(section.decide, section.entry.cell.looks),
                 "confirm": boxes.pair_table(section.confirm),
+                "details": details.table(section.confirm or section.decide),
             }
             for section, drawn in zip(report.sections, shown, strict=True)
         ],

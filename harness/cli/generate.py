@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import sys
-from dataclasses import asdict
+from collections.abc import Callable
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -12,22 +14,48 @@ import typer
 from harness.cli.surface import DataOption, Json, Said, app, root, say
 from harness.errors import UsageError
 
+
+def _finite(value: float) -> float:
+    """NaN passes every bound."""
+    if not math.isfinite(value):
+        raise typer.BadParameter(f"{value} is no number")
+    return value
+
+
 Run = Annotated[str, typer.Argument(help="A run file, or TRACK/BUDGET/ARM.", show_default=False)]
 Prompt = Annotated[str | None, typer.Option(help="What text goes on from, or the caption of pictures.")]
-Temperature = Annotated[float, typer.Option(min=0.0, help="0 takes the likeliest token.")]
+Temperature = Annotated[float, typer.Option(min=0.0, callback=_finite, help="0 takes the likeliest token.")]
 TopK = Annotated[int, typer.Option(min=0, help="Only so many of the likeliest tokens; 0: all.")]
-TopP = Annotated[float, typer.Option(min=0.0, max=1.0, help="Only the likeliest that have so much probability.")]
-Penalty = Annotated[float, typer.Option("--repetition-penalty", min=1.0, help="Makes what was said less likely.")]
+TopP = Annotated[
+    float, typer.Option(min=0.0, max=1.0, callback=_finite, help="Only the likeliest that have so much probability.")
+]
+Penalty = Annotated[
+    float, typer.Option("--repetition-penalty", min=1.0, callback=_finite, help="Makes what was said less likely.")
+]
 Steps = Annotated[int, typer.Option("--num-steps", min=1, max=10_000, help="From noise to an image.")]
-Guidance = Annotated[float, typer.Option("--cfg-scale", min=0.0, help="1: none; more exaggerates the class.")]
+Guidance = Annotated[
+    float, typer.Option("--cfg-scale", min=0.0, callback=_finite, help="1: none; more exaggerates the class.")
+]
 Samples = Annotated[int, typer.Option("--num-samples", min=1, max=4_096, help="Pictures.")]
 PerClass = Annotated[int, typer.Option("--samples-per-class", min=1, max=1_024)]
-Seed = Annotated[int, typer.Option(help="Equal seeds draw equal samples.")]
+Seed = Annotated[int, typer.Option(min=0, max=2**63 - 1, help="Equal seeds draw equal samples.")]
 Folder = Annotated[Path, typer.Option("--output-dir", help="Where pictures go.")]
+
+_DRAWN = {"temperature", "top_k", "seed"}
+_PICTURED = {"num_samples", "output_dir"}
+_CLASSES = {"class_label", "class_grid", "samples_per_class", "seed"}
+# by the track's metric: which of their options the verbs here look at; --data and --json are for all
+OPTIONS = {
+    "nll": {*_DRAWN, "prompt", "interactive", "max_new_tokens", "top_p", "repetition_penalty"},
+    "captions": {*_DRAWN, *_PICTURED, *_CLASSES, "prompt", "top_p"},
+    "velocity": {*_PICTURED, *_CLASSES, "num_steps", "cfg_scale"},
+    "reconstruction": _PICTURED,
+}
 
 
 @app.command()
 def generate(
+    context: typer.Context,
     run: Run,
     prompt: Prompt = None,
     interactive: Annotated[bool, typer.Option("--interactive", help="Ask for one prompt after the other.")] = False,
@@ -51,12 +79,14 @@ def generate(
     from harness.generate.pictures import Diffusion
     from harness.generate.text import Sampling
 
-    source = _source(run, data)
+    source = _source(_found(context, run), data)
     sampling = Sampling(temperature, top_k, top_p, repetition_penalty)
     if source.track.metric == "nll":
         return _text(source, prompt, interactive, sampling, max_new_tokens, seed, as_json)
     if source.track.metric == "reconstruction":
-        return _written(_rebuilt(source, num_samples), 8, output_dir, "rebuilt")
+        from harness.generate.samples import beside_rebuilt
+
+        return _written(beside_rebuilt(source, num_samples), 8, output_dir, "rebuilt")
     if prompt is not None:
         from harness.generate.samples import of_caption
 
@@ -71,6 +101,7 @@ def generate(
 
 @app.command()
 def quality(
+    context: typer.Context,
     run: Run,
     samples_per_class: PerClass = 50,
     temperature: Temperature = 1.0,
@@ -81,26 +112,22 @@ def quality(
     data: DataOption = None,
     as_json: Json = False,
 ) -> Said:
-    """How good generated pictures are: read by a classifier of the real ones, and their distance from those."""
-    from harness.generate.classifier import classifier_of
+    """How good generated or rebuilt pictures are: read by a classifier of real ones, and their distance from those."""
     from harness.generate.pictures import Diffusion
-    from harness.generate.quality import quality as measured
-    from harness.generate.samples import class_names, is_varied, of_classes, real_images
+    from harness.generate.quality import measured
+    from harness.generate.samples import class_names, of_classes, real_images
     from harness.generate.text import Sampling
 
-    source = _source(run, data)
-    if source.track.metric not in ("velocity", "captions"):
-        raise UsageError(run, "draws no pictures of classes", "choose a run of a flow or multimodal track")
-    labels = [label for label in range(len(class_names(source))) for _ in range(samples_per_class)]
-    drawn = of_classes(source, labels, Sampling(temperature, top_k, 1.0, 1.0), Diffusion(num_steps, cfg_scale), seed)
-    real = real_images(source, data, say)
-    found = measured(classifier_of(real, is_varied(source.track), say), real, drawn.pixels, drawn.labels)
-    text = (
-        f"{found.images} pictures: {found.accuracy:.1%} are read as the class asked for; "
-        f"of real ones {found.real_accuracy:.1%} as theirs\n"
-        f"Frechet distance from real ones: {found.distance:.3f}, of other real ones {found.real_distance:.3f}"
-    )
-    return Said(text, {"ok": True, **asdict(found)})
+    found = _found(context, run)
+    if found.track.metric == "nll":
+        raise UsageError(run, "draws no pictures", "choose a run of an image or captioned track")
+    source, drawn = _source(found, data, whole=True), None
+    if source.track.metric != "reconstruction":
+        labels = [label for label in range(len(class_names(source))) for _ in range(samples_per_class)]
+        sampling, diffusion = Sampling(temperature, top_k, 1.0, 1.0), Diffusion(num_steps, cfg_scale)
+        drawn = of_classes(source, labels, sampling, diffusion, seed)
+    told = measured(source, real_images(source, data, say), drawn, say)
+    return Said(_told(told, "rebuilt" if drawn is None else "generated"), {"ok": True, **asdict(told)})
 
 
 @app.command()
@@ -127,15 +154,59 @@ def export(
     return Said(text, {"ok": True, "folder": str(folder)})
 
 
-def _source(run: str, data: str | None) -> Any:
-    from harness.generate.samples import Source, prepared_of
+def _told(found: Any, kind: str) -> str:
+    rows = [(kind, found.accuracy, found.distance), ("real", found.real_accuracy, found.real_distance)]
+    if found.rebuilt_accuracy is not None:
+        rows.insert(1, ("real, through the tokenizer", found.rebuilt_accuracy, found.rebuilt_distance))
+    lines = [f"{name}: {share:.1%} read as their class, Frechet distance {far:.3f}" for name, share, far in rows]
+    return "\n".join([*lines, f"distances are of {found.compared} images each, from other real ones"])
+
+
+def _found(context: typer.Context, run: str) -> Any:
+    """The kept run that a verb names, without its data; raises UsageError for what was asked of it in vain."""
+    from harness.generate.samples import Source
     from harness.run.kept import find
     from harness.tracks import track_named
 
     here = root()
     kept = find(here, run)
     track = track_named(kept.record.spec.track)
-    return Source(here, kept, track, prepared_of(kept, track, data, say))
+    _check_options(context, track.name, track.metric)
+    if "output_dir" in OPTIONS[track.metric] & set(context.params):
+        _check_folder(context.params["output_dir"])
+    return Source(here, kept, track, None)
+
+
+def _source(found: Any, data: str | None, whole: bool = False) -> Any:
+    """What a verb draws from; `whole`: with its data, also where drawing alone could do without."""
+    from harness.generate.samples import needs_data, prepared_of
+
+    needed = whole or data is not None or needs_data(found.kept, found.track)
+    return replace(found, data=prepared_of(found.kept, found.track, data, say)) if needed else found
+
+
+def _check_options(context: typer.Context, track: str, metric: str) -> None:
+    """Raises UsageError for an option that would be ignored, as it is for tracks of another kind."""
+    from harness.tracks import TRACKS
+
+    known = set().union(*OPTIONS.values()) & set(context.params)
+    given = {name for name in known if getattr(context.get_parameter_source(name), "name", "") == "COMMANDLINE"}
+    if foreign := sorted(given - OPTIONS[metric]):
+        meant = ", ".join(other.name for other in TRACKS.values() if foreign[0] in OPTIONS[other.metric])
+        own = ", ".join(map(_flag, sorted(known & OPTIONS[metric]))) or "none of its kind"
+        what = f"is for {meant}; the run is of {track}"
+        raise UsageError(_flag(foreign[0]), what, f"leave it out; {track} takes {own}")
+
+
+def _flag(name: str) -> str:
+    return "--" + name.replace("_", "-")
+
+
+def _check_folder(folder: Path) -> None:
+    """Before anything is drawn; raises UsageError where a file is in the way of the folder of pictures."""
+    for place in (folder / "individual", folder, *folder.parents):
+        if place.exists() and not place.is_dir():
+            raise UsageError("--output-dir", f"{place} is a file", "name a folder, which may be new")
 
 
 def _text(
@@ -147,17 +218,21 @@ def _text(
 
     text = text_of(source.data)
     written = []
+    tell: Callable[[str], None] = (lambda piece: None) if as_json else _tell
     with drawn.loaded(source.root, source.kept, source.track) as drawer:
         for number, given in enumerate(_prompts() if interactive else [prompt or ""]):
+            tell(given)
             pieces = []
             for piece in continued(drawer, text, given, sampling, most, seed + number):
                 pieces.append(piece)
-                if not as_json:
-                    print(piece if len(pieces) > 1 else given + piece, end="", flush=True)
-            if not as_json:
-                print(flush=True)
+                tell(piece)
+            tell("\n")
             written.append({"prompt": given, "text": "".join(pieces)})
     return Said("", {"ok": True, "written": written})
+
+
+def _tell(piece: str) -> None:
+    print(piece, end="", flush=True)
 
 
 def _prompts() -> Any:
@@ -167,12 +242,6 @@ def _prompts() -> Any:
         if not line:
             return
         yield line.rstrip("\n")
-
-
-def _rebuilt(source: Any, count: int) -> Any:
-    from harness.generate.pictures import rebuilt
-
-    return rebuilt(source.root, source.kept, source.track, source.data, count)
 
 
 def _labels(

@@ -22,7 +22,13 @@ Slug = Annotated[str, typer.Argument(help="Folder in submissions/ (or baselines/
 TrackOption = Annotated[str | None, typer.Option("--track", help="Track; see `blueberry tracks`.")]
 BudgetOption = Annotated[str | None, typer.Option("--budget", help="smoke, 1M, 8M, 20M, 100M or 1B.")]
 PairsOption = Annotated[int | None, typer.Option("--pairs", min=2, max=100, help="Most pairs before a verdict.")]
-DataOption = Annotated[str | None, typer.Option("--data", help="embedded, hub:NAME@REVISION or files:PATH.")]
+DataOption = Annotated[
+    str | None,
+    typer.Option(
+        "--data",
+        help="embedded, hub:NAME@REVISION or files:PATH; for images also cifar10; ?tokenizer=PATH may follow.",
+    ),
+]
 FitOption = Annotated[str, typer.Option("--fit", help="auto, or rows of a micro-batch; updates stay as large.")]
 EpochsOption = Annotated[int, typer.Option("--epochs", min=1, help="Passes over the data that are allowed.")]
 SystemsOnly = Annotated[bool, typer.Option("--systems-only", help="A maintainer's label: it changes speed alone.")]

@@ -111,7 +111,11 @@ def text_tokenizer_of(prepared: PreparedCaptions, track: CaptionTrack) -> Captio
 
 def _text_tokenizer(track: CaptionTrack, source: str, given: str, class_names: tuple[str, ...]) -> CaptionTokenizer:
     if track.tokenizer == WORDS:
-        return words_tokenizer(track.templates, class_names)
+        text = words_tokenizer(track.templates, class_names)
+        if (words := text.tokenizer.get_vocab_size()) > track.text_vocab:
+            what = f"its captions take {words} tokens, the track has room for {track.text_vocab}"
+            raise UsageError(f"--data {source}", what, "choose images of fewer classes, or with shorter names")
+        return text
     kind, _, address = source.partition(":")
     path = Path(address)
     beside = tokenizer_beside(path if path.is_dir() else path.parent) if kind == "files" else None

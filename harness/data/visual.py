@@ -57,6 +57,10 @@ class VisualTokenizer:
         parts = [self._decode(codes[i : i + BATCH_IMAGES]) for i in range(0, len(codes), BATCH_IMAGES)]
         return np.concatenate(parts)
 
+    def through(self, pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """What is left of images (n, C, S, S) in their codes."""
+        return self.images(self.codes(pixels))
+
     def _encode(self, pixels: NDArray[np.uint8]) -> NDArray[np.uint16]:
         x = pixels.transpose(0, 2, 3, 1).astype(np.float32) / 127.5 - 1  # (n, S, S, C)
         x = _relu(self._convolved("encoder.down1", x, stride=2))

@@ -16,6 +16,7 @@ from harness.data.cache import build_once
 from harness.data.image_stream import ImageStream
 from harness.data.images import PreparedImages
 
+FORMAT = 1  # raise it when a classifier would be built or trained differently
 UPDATES = 400
 BATCH = 128
 FEATURES = 64
@@ -68,7 +69,8 @@ def classifier_of(prepared: PreparedImages, varied: bool, progress: Callable[[st
         _train(model, prepared, varied)
         torch.save(model.state_dict(), folder / "classifier.pt")
 
-    key = f"classifier-{prepared.data_id[:16]}-{UPDATES}-{'varied' if varied else 'plain'}"
+    kind = "varied" if varied else "plain"
+    key = f"classifier-{FORMAT}-torch-{torch.__version__}-{prepared.data_id[:16]}-{kind}"
     folder = build_once(key, build, progress)
     model.load_state_dict(torch.load(folder / "classifier.pt", weights_only=True))
     model.eval()

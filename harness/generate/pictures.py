@@ -11,18 +11,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.data.captioned import PreparedCaptions, layout_of, text_tokenizer_of
-from harness.data.image_stream import held_out_images
-from harness.data.images import PreparedImages
 from harness.data.visual import frozen_tokenizer
-from harness.errors import UsageError
 from harness.generate.text import Sampling
 from harness.run import drawn, host, reconstruction
 from harness.run.drawn import Drawer
 from harness.run.images import as_floats
 from harness.run.kept import KeptRun
+from harness.run.stage import StageError
 from harness.tracks import CaptionTrack, ImageTrack
 
 Pixels = NDArray[np.uint8]  # (n, C, S, S)
+# A worker answers image by image or some at a time, so that a slow machine still answers in time
+MOST_AT_ONCE = 64
+READ_AT_ONCE = 1 << 18  # tokens that a flow model reads for one answer
+CODES_AT_ONCE = 1 << 13  # that are drawn for one answer
 
 
 @dataclass(frozen=True)
@@ -35,10 +37,11 @@ class Diffusion:
 
 def from_noise(drawer: Drawer, track: ImageTrack, labels: Sequence[int], diffusion: Diffusion, seed: int) -> Pixels:
     """One picture of a flow model for each class in `labels`; the number of classes stands for none of them."""
-    header = {"steps": diffusion.steps, "guidance": diffusion.guidance, "seed": seed}
-    parts = drawer.draw(header, np.array(labels, "<u2").tobytes())
-    found = np.concatenate([np.frombuffer(raw, "<f4") for raw in parts])
-    return as_pixels(found.reshape(len(labels), track.channels, track.size, track.size))
+    evaluations = diffusion.steps * (1 if diffusion.guidance == 1 else 2)
+    at_once = _at_once(READ_AT_ONCE, track.image_tokens * evaluations)
+    header = {"steps": diffusion.steps, "guidance": diffusion.guidance, "seed": seed, "at_once": at_once}
+    shape = (len(labels), track.channels, track.size, track.size)
+    return as_pixels(drawer.array(header, np.array(labels, "<u2").tobytes(), "<f4", shape))
 
 
 def from_caption(
@@ -53,22 +56,25 @@ def from_caption(
     """Pictures of one caption."""
     layout, text = layout_of(track), text_tokenizer_of(prepared, track)
     prompt = layout.prompt(text.ids(caption, layout.caption_tokens), text.bos)
-    header = {"rows": count, "sampling": asdict(sampling), "seed": seed}
-    parts = drawer.draw(header, np.array(prompt, "<u2").tobytes())
-    codes = np.concatenate([np.frombuffer(raw, "<u2") for raw in parts]).reshape(count, track.image_tokens)
+    at_once = _at_once(CODES_AT_ONCE, track.image_tokens)
+    header = {"rows": count, "sampling": asdict(sampling), "seed": seed, "at_once": at_once}
+    codes = drawer.array(header, np.array(prompt, "<u2").tobytes(), "<u2", (count, track.image_tokens))
     if codes.max() >= track.n_codes:
-        raise UsageError("this run", f"draws codes up to {codes.max()}", f"the track has {track.n_codes}")
+        raise StageError("crashed", f"draw: a code {codes.max()}, where the track has {track.n_codes}")
     return frozen_tokenizer(track.visual).images(codes)
 
 
-def rebuilt(root: Path, kept: KeptRun, track: ImageTrack, prepared: PreparedImages, count: int) -> Pixels:
-    """Held-out pictures, each followed by what a visual tokenizer makes of its codes, (2 count, C, S, S)."""
-    pixels, _ = held_out_images(prepared, "validation")
-    given = as_floats(pixels[:count])
+def _at_once(limit: int, for_one: int) -> int:
+    return max(1, min(MOST_AT_ONCE, limit // for_one))
+
+
+def rebuilt(root: Path, kept: KeptRun, track: ImageTrack, pixels: Pixels) -> Pixels:
+    """What a visual tokenizer makes of pictures by way of their codes."""
     with drawn.on_kept(root, kept) as (arm, fd):
-        codes = reconstruction.encoded(arm, track, fd, given, track.score_rows, host.threads())
-        found = reconstruction.decoded(arm, track, fd, codes, track.score_rows, host.threads())
-    return np.stack([pixels[:count], as_pixels(found)], axis=1).reshape(-1, *pixels.shape[1:])
+        codes = reconstruction.encoded(arm, track, fd, as_floats(pixels), track.score_rows, host.threads())
+        if codes.max() >= track.n_codes:
+            raise StageError("crashed", f"draw: a code {codes.max()}, where the track has {track.n_codes}")
+        return as_pixels(reconstruction.decoded(arm, track, fd, codes, track.score_rows, host.threads()))
 
 
 def as_pixels(images: NDArray[np.floating[Any]]) -> Pixels:
@@ -82,6 +88,8 @@ def write(pixels: Pixels, per_row: int, folder: Path, name: str, single: bool) -
     from PIL import Image
 
     folder.mkdir(parents=True, exist_ok=True)
+    for old in (folder / "individual").glob("sample_[0-9][0-9][0-9].png"):  # of an earlier call, perhaps a larger one
+        old.unlink()
     count, channels, size, _ = pixels.shape
     rows = -(-count // per_row)
     step = size + 2

@@ -10,7 +10,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from harness.data.captioned import PreparedCaptions
 from harness.data.image_form import ImageForm
+from harness.data.image_stream import held_out_images
 from harness.data.images import PreparedImages, prepare_images
 from harness.errors import UsageError
 from harness.generate import pictures
@@ -26,7 +28,7 @@ Say = Callable[[str], None]
 
 @dataclass(frozen=True)
 class Source:
-    """A kept run, its track and the data that it was trained on."""
+    """A kept run, its track and the data that it was trained on, None where the names of its classes are enough."""
 
     root: Path
     kept: KeptRun
@@ -42,10 +44,16 @@ class Labelled:
     labels: NDArray[np.int64]
 
 
+def needs_data(kept: KeptRun, track: Track) -> bool:
+    """Whether drawing takes more of the data than what is kept with the run: a flow knows numbers of classes alone."""
+    return track.metric != "velocity" or kept.data.class_names is None
+
+
 def prepared_of(kept: KeptRun, track: Track, data: str | None, say: Say) -> Prepared:
-    """The data of a kept run; raises UsageError when `data` names another set."""
+    """The data of a kept run; raises UsageError when `data` names another set, or its codes mean something else now."""
     prepared: Prepared = measure_of(track).prepare(track, data, say)
     if prepared.data_id != kept.record.spec.data_id:
+        _refuse_other_codes(kept, prepared)
         raise UsageError(
             "--data",
             f"the run was trained on data {kept.record.spec.data_id[:12]}, this is {prepared.data_id[:12]}",
@@ -54,9 +62,20 @@ def prepared_of(kept: KeptRun, track: Track, data: str | None, say: Say) -> Prep
     return prepared
 
 
+def _refuse_other_codes(kept: KeptRun, prepared: Prepared) -> None:
+    before = kept.data.visual
+    if before is not None and isinstance(prepared, PreparedCaptions) and prepared.visual != before:
+        spec = kept.record.spec
+        raise UsageError(
+            f"{spec.track}/{spec.budget}/{spec.arm}",
+            f"was trained on codes of the frozen tokenizer {before[:12]}, which is now {prepared.visual[:12]}",
+            "take harness/data/frozen from the commit of the run, or train it again",
+        )
+
+
 def class_names(source: Source) -> tuple[str, ...]:
     """Of the classes that pictures can be asked for."""
-    names: tuple[str, ...] = source.data.class_names
+    names: tuple[str, ...] = source.kept.data.class_names or source.data.class_names
     return names
 
 
@@ -83,12 +102,19 @@ def of_classes(source: Source, labels: Sequence[int], sampling: Sampling, diffus
 
 
 def of_caption(source: Source, caption: str, count: int, sampling: Sampling, seed: int) -> Pixels:
-    """Pictures of one caption; raises UsageError where the model reads no captions."""
+    """Pictures of one caption."""
     track = source.track
-    if not isinstance(track, CaptionTrack):
-        raise UsageError("--prompt", f"track {track.name} draws classes, not captions", "use --class-label N")
+    assert isinstance(track, CaptionTrack)
     with drawn.loaded(source.root, source.kept, track) as drawer:
         return pictures.from_caption(drawer, track, source.data, caption, count, sampling, seed)
+
+
+def beside_rebuilt(source: Source, count: int) -> Pixels:
+    """Held-out pictures, each followed by what a visual tokenizer makes of it, (2 n, C, S, S); n is at most `count`."""
+    assert isinstance(source.track, ImageTrack)
+    pixels = held_out_images(source.data, "validation")[0][:count]
+    found = pictures.rebuilt(source.root, source.kept, source.track, pixels)
+    return np.stack([pixels, found], axis=1).reshape(-1, *pixels.shape[1:])
 
 
 def real_images(source: Source, data: str | None, say: Say) -> PreparedImages:

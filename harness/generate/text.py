@@ -37,10 +37,12 @@ def continued(drawer: Drawer, text: Text, prompt: str, sampling: Sampling, most:
     ids = text.ids(prompt) or [text.end]  # nothing to go on from: as after the end of another text
     header = {"sampling": asdict(sampling), "most": most, "end": text.end, "seed": seed}
     drawn: list[int] = []
-    shown = ""
+    shown = whole = ""
     for raw in drawer.draw(header, np.array(ids, "<u2").tobytes()):
         drawn.append(int.from_bytes(raw, "little"))
         whole = text.decoded(drawn)
         if not whole.endswith("\N{REPLACEMENT CHARACTER}"):  # half of a character: the rest is still to come
             yield whole[len(shown) :]
             shown = whole
+    if whole != shown:  # it never came
+        yield whole[len(shown) :]

@@ -50,6 +50,7 @@ class Scored(nll.Scored):
         layout = self.layout
         parts = {"caption": self._caption, "image": self.there & (self.targets >= layout.first_code)}
         apart = {f"nats per {name} token": committed.mean_loss(self.log_probabilities[p]) for name, p in parts.items()}
+        apart["scored tokens"] = float(self.there.sum())
         return committed.metrics(self.loss, self.hits[self.there]).model_copy(update={"details": apart})
 
     @property
@@ -102,7 +103,10 @@ def feed(prepared: PreparedCaptions, track: CaptionTrack, seed: int, budget_toke
 
 
 def held_out(prepared: PreparedCaptions, track: CaptionTrack, budget: Budget, split: str, secret: str) -> Rows:
-    """(R, row_tokens); nothing is drawn, so that the loss is comparable from one evaluation to the next."""
+    """(R, row_tokens), as many as the budget scores tokens or as there are.
+
+    Nothing is drawn, so that the loss is comparable from one evaluation to the next.
+    """
     return held_out_captions(prepared, split, track.row_tokens, track.scored_tokens(budget))
 
 

@@ -11,8 +11,6 @@ from collections.abc import Iterator
 from itertools import islice
 from typing import Any
 
-BATCH_IMAGES = 64
-
 
 def seeded(torch: Any, header: dict[str, Any], device: Any) -> Any:
     return torch.Generator(device).manual_seed(header["seed"])
@@ -36,23 +34,23 @@ def text(torch: Any, model: Any, device: Any, header: dict[str, Any], raw: bytes
 
 
 def codes(torch: Any, model: Any, device: Any, header: dict[str, Any], raw: bytes) -> Iterator[bytes]:
-    """The codes (n, G) of `rows` images for one prompt, uint16."""
+    """The codes (n, G) of `rows` images for one prompt, uint16, `at_once` of them in a frame."""
     sample, multimodal = (importlib.import_module(f"model_core.{name}") for name in ("sample", "multimodal"))
     generator = seeded(torch, header, device)
     prompt = prompt_ids(torch, header, raw, device)
-    for first in range(0, header["rows"], BATCH_IMAGES):
-        rows = min(BATCH_IMAGES, header["rows"] - first)
+    for first in range(0, header["rows"], header["at_once"]):
+        rows = min(header["at_once"], header["rows"] - first)
         settings = sample.Sampling(**header["sampling"])
         found = multimodal.draw_codes(model, prompt.expand(rows, -1), settings, generator)
         yield found.cpu().numpy().astype("<u2").tobytes()
 
 
 def images(torch: Any, model: Any, device: Any, header: dict[str, Any], raw: bytes) -> Iterator[bytes]:
-    """Images (n, C, S, S) float32 of the labels (n,) uint16 in the payload; n_classes is none."""
+    """Images (n, C, S, S) float32 of the labels (n,) uint16 in the payload, `at_once` in a frame; n_classes is none."""
     flow = importlib.import_module("model_core.flow")
     generator, config = seeded(torch, header, device), model.config
     labels = torch.frombuffer(bytearray(raw), dtype=torch.uint16).to(torch.int64).to(device)
-    for part in labels.split(BATCH_IMAGES):
+    for part in labels.split(header["at_once"]):
         shape = (len(part), config.channels, config.image_size, config.image_size)
         noise = torch.randn(shape, generator=generator, device=device)
         found = flow.sample(model, noise, part, header["steps"], header["guidance"], config.n_classes)

@@ -1,4 +1,4 @@
-"""The last completed run of each arm at a track and budget: its checkpoint, its code and its run file.
+"""The last completed run of each arm at a track and budget: its checkpoint, code, run file and what its data was.
 
 Kept outside git for whoever wants to see what was trained (`blueberry generate`). The code stays with the weights, so
 that they can be used after the core has moved.
@@ -11,14 +11,34 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError
 
+from harness.data.captioned import PreparedCaptions
+from harness.data.images import PreparedImages
 from harness.errors import MachineError, UsageError
 from harness.records.atomic import disk_trouble
 from harness.records.record import RunRecord
 from harness.run.stage import Arm
 
-WEIGHTS, CODE, RUN = "checkpoint.safetensors", "model_core", "run.json"
+WEIGHTS, CODE, RUN, DATA = "checkpoint.safetensors", "model_core", "run.json", "data.json"
+
+
+class TrainedOn(BaseModel):
+    """What is to be known of a run's data without the data."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    class_names: tuple[str, ...] | None = None  # of images
+    visual: str | None = None  # sha256 of the frozen tokenizer that made codes of them
+
+    @staticmethod
+    def of(prepared: object) -> TrainedOn:
+        if isinstance(prepared, PreparedCaptions):
+            return TrainedOn(class_names=prepared.class_names, visual=prepared.visual)
+        return TrainedOn(class_names=prepared.class_names if isinstance(prepared, PreparedImages) else None)
+
+
+UNKNOWN = TrainedOn()  # of text, and of runs from before this was kept
 
 
 @dataclass(frozen=True)
@@ -28,13 +48,14 @@ class KeptRun:
     record: RunRecord
     weights: Path
     code: Path
+    data: TrainedOn = UNKNOWN
 
 
 def cell_folder(root: Path, track: str, budget: str) -> Path:
     return root / ".blueberry" / "checkpoints" / f"{track}-{budget}"
 
 
-def keep(folder: Path, arm: Arm, record: RunRecord, fd: int) -> None:
+def keep(folder: Path, arm: Arm, record: RunRecord, fd: int, data: TrainedOn = UNKNOWN) -> None:
     """Puts a completed run in the place of the arm's last one; a reader never sees half of it."""
     place = folder / record.spec.arm
     part, old = (folder / f".{record.spec.arm}.{os.getpid()}.{state}" for state in ("part", "old"))
@@ -44,6 +65,7 @@ def keep(folder: Path, arm: Arm, record: RunRecord, fd: int) -> None:
         with open(f"/proc/self/fd/{fd}", "rb") as source, open(part / WEIGHTS, "wb") as target:
             shutil.copyfileobj(source, target, 1 << 24)
         (part / RUN).write_text(record.model_dump_json(by_alias=True, indent=1) + "\n", encoding="utf-8")
+        (part / DATA).write_text(data.model_dump_json(indent=1) + "\n", encoding="utf-8")
         if place.exists():
             place.rename(old)
         part.rename(place)
@@ -74,7 +96,16 @@ def find(root: Path, name: str) -> KeptRun:
 def _kept(folder: Path, root: Path, name: str) -> KeptRun:
     if not (folder / RUN).is_file():
         raise UsageError(name, "no checkpoint of it is on this machine", _known(root))
-    return KeptRun(_read(folder / RUN, MachineError), folder / WEIGHTS, folder / CODE)
+    return KeptRun(_read(folder / RUN, MachineError), folder / WEIGHTS, folder / CODE, _trained_on(folder / DATA))
+
+
+def _trained_on(path: Path) -> TrainedOn:
+    if not path.exists():
+        return UNKNOWN
+    try:
+        return TrainedOn.model_validate_json(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise MachineError(str(path), f"cannot be read: {str(error)[:200]}", "delete it, or run again") from error
 
 
 def _read(path: Path, trouble: type[UsageError] | type[MachineError]) -> RunRecord:

@@ -294,7 +294,8 @@ def _finish(bench: Bench, run: _Run) -> RunRecord:
         saves.forget()  # it is done, or failed by itself and begins again
     if record.status == "completed" and run.spec.round != "ladder" and not run.spec.init_key:
         assert run.trained is not None
-        kept.keep(bench.kept, bench.arms[run.spec.arm], record, run.trained.checkpoint.fd)
+        data = kept.TrainedOn.of(bench.data)
+        kept.keep(bench.kept, bench.arms[run.spec.arm], record, run.trained.checkpoint.fd, data)
     return record
 
 

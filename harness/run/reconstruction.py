@@ -48,7 +48,8 @@ class Scored(images.Errors):
 
     @property
     def metrics(self) -> Metrics:
-        return Metrics(details={"codes in use": self.codes_in_use, "perplexity of the codes": self.perplexity})
+        codes = {"codes in use": self.codes_in_use, "perplexity of the codes": self.perplexity}
+        return Metrics(details={**codes, "scored tokens": self.codes.size})
 
     @property
     def checks(self) -> tuple[AuditResult, ...]:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from harness.records.record import EvaluationRecord, Host, ModelFacts, RunRecord, RunSpec
+from harness.records.record import EvaluationRecord, Host, Metrics, ModelFacts, RunRecord, RunSpec
 from harness.records.store import Store
 from harness.tracks import BUDGETS
 
@@ -22,6 +22,7 @@ class Factory:
 
     store: Store
     written: int = 0
+    details: dict[str, tuple[float, float]] = field(default_factory=dict)  # core, others; + pair
     defaults: dict[str, object] = field(default_factory=dict)
 
     def evaluation(
@@ -131,6 +132,7 @@ class Factory:
                 precision="fp32", peak_memory_bytes=2**28,
             ),
             error=None if done else "the audit disagrees",
+            metrics=Metrics(details={name: told[not core] + pair for name, told in self.details.items()}),
         )  # fmt: skip
         self.write(run)
 

@@ -138,6 +138,24 @@ def test_the_same_files_give_the_same_report(factory, tmp_path):
     assert written(factory, tmp_path) == first
 
 
+def test_what_a_track_measures_beside_the_loss_stands_core_beside_submission(factory, tmp_path):
+    factory.details = {"MSE, t 0–0.25": (0.25, 0.125), "codes | in <use>": (100.0, 90.0), "scored tokens": (5e5, 5e5)}
+    factory.evaluation("idea", GOOD, FRESH)
+    files = written(factory, tmp_path)
+    rows = [line for line in files["report.md"].splitlines() if line.startswith(("| MSE", "| codes", "| scored"))]
+    assert rows == [
+        "| MSE, t 0–0.25 | 1.7500 | 1.6250 |",  # the mean of 0.25, 1.25, 2.25 and 3.25
+        "| codes &#124; in &#60;use&#62; | 101.5 | 91.5 |",
+        "| scored tokens | 500001.5 | 500001.5 |",
+    ]
+    assert "<td>codes | in &lt;use&gt;</td><td>101.5</td><td>91.5</td>" in files["report.html"]
+
+
+def test_a_track_without_such_numbers_has_no_table_of_them(factory, tmp_path):
+    factory.evaluation("idea", GOOD, FRESH)
+    assert all("Beside the loss" not in text for text in written(factory, tmp_path).values())
+
+
 def test_an_unknown_submission_is_told_so(factory):
     with pytest.raises(UsageError, match="no evaluation of it"):
         report.collect(factory.store, "nobody")

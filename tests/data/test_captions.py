@@ -1,5 +1,7 @@
 """Rows of captions and codes: layout, tokenizers, preparation, the stream of a seed."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -9,8 +11,10 @@ from harness.data import captioned, visual
 from harness.data.caption_stream import CaptionStream, check_caption_budget, held_out_captions
 from harness.data.captioned import layout_of, prepare_captioned, read_rows, text_tokenizer_of
 from harness.data.captions import NO_TOKEN, Layout, words_tokenizer
+from harness.data.corpus import SPLITS
 from harness.data.digits import CLASS_NAMES
 from harness.data.image_form import ImageForm
+from harness.data.image_store import read_images
 from harness.data.images import prepare_images
 from harness.data.passes import Passes
 from harness.errors import MachineError, UsageError
@@ -97,8 +101,6 @@ def test_every_image_is_stored_with_a_caption_of_its_class_as_often_as_the_track
     for split, count in images.images.items():
         rows = read_rows(prepared, split)
         assert len(rows) == prepared.rows[split] == count * TRACK.copies
-    from harness.data.image_store import read_images
-
     pixels, labels = read_images(images.folder, "test")
     rows = read_rows(prepared, "test")[: len(pixels)]
     for row, codes, caption, label in zip(rows, Brightness().codes(pixels), said(prepared, rows), labels, strict=True):
@@ -123,6 +125,33 @@ def test_a_million_tokens_fit_into_one_pass_and_no_image_is_in_two_splits(prepar
     with pytest.raises(UsageError, match="--epochs"):
         check_caption_budget(prepared, 8_000_000, TRACK.row_tokens, epochs=1)
     assert len(held_out_captions(prepared, "validation", TRACK.row_tokens, 131_072)) == 131_072 // 28
+    pixels = [read_images(prepare_images(ImageForm(1, 16), "digits").folder, split)[0] for split in SPLITS]
+    different = [{image.tobytes() for image in images} for images in pixels]
+    assert [len(images) for images in pixels] == [prepared.images[split] for split in SPLITS]
+    assert len(set.union(*different)) == sum(map(len, different)), "an image is in two splits"
+
+
+def test_a_small_split_is_scored_whole(prepared):
+    rows = held_out_captions(prepared, "validation", TRACK.row_tokens, 10**9)
+    assert np.array_equal(rows, read_rows(prepared, "validation"))
+
+
+def test_a_tokenizer_that_was_frozen_anew_makes_other_data(cache, monkeypatch):
+    """What was learnt of the old codes says nothing about the new ones."""
+    made = []
+    for sha in ("a" * 64, "b" * 64):
+        tokenizer = Brightness()
+        tokenizer.facts = Brightness.facts.model_copy(update={"sha256": sha})
+        monkeypatch.setattr(captioned, "frozen_tokenizer", lambda name, tokenizer=tokenizer: tokenizer)
+        made.append(prepare_captioned(replace(TRACK, copies=1), None))
+    assert made[0].data_id != made[1].data_id and [each.visual[0] for each in made] == ["a", "b"]
+    assert made[0].rows_sha256 == made[1].rows_sha256, "nothing else differs"
+
+
+def test_captions_of_more_words_than_the_vocabulary_has_are_refused(cache, monkeypatch):
+    monkeypatch.setattr(captioned, "frozen_tokenizer", lambda name: Brightness())
+    with pytest.raises(UsageError, match=r"take 23 tokens, the track has room for 20"):
+        prepare_captioned(replace(TRACK, text_vocab=20), None)
 
 
 def test_preparing_again_finds_the_same_and_a_changed_file_is_seen(prepared):

@@ -318,6 +318,23 @@ def test_beyond_the_network_the_hub_is_a_dataset_by_name(monkeypatch, tmp_path):
     assert asked == [(str(tmp_path / "set"), COMMIT)] and len(in_set(images, "train")) == 60
 
 
+@pytest.mark.parametrize("function", ["get_dataset_split_names", "load_dataset"])
+def test_the_commit_reaches_every_question_that_the_hub_is_asked(monkeypatch, tmp_path, function):
+    import datasets
+
+    write(tmp_path / "set" / "train-00000-of-00001.parquet", noise(60))
+    real, commits = getattr(datasets, function), []
+
+    def watched(*given, **options):
+        commits.append(options.get("revision"))
+        return real(*given, **options)
+
+    monkeypatch.setattr("harness.data.parquet.probe", lambda *named: None)
+    monkeypatch.setattr(datasets, function, watched)
+    assert len(in_set(hub_images(str(tmp_path / "set"), COMMIT), "train")) == 60
+    assert commits and set(commits) == {COMMIT}
+
+
 # splits
 
 PICTURES = [Picture(Image.fromarray(pixels), number % 3) for number, pixels in enumerate(noise(1000, size=2))]

@@ -10,9 +10,11 @@ import torch
 from safetensors.torch import save_file
 
 from harness.data import visual
+from harness.data.image_form import ImageForm
+from harness.data.image_stream import held_out_images
+from harness.data.images import prepare_images
 from harness.data.visual import Frozen, VisualTokenizer, frozen_tokenizer
 from harness.errors import MachineError, UsageError
-from harness.tracks import TRACKS, CaptionTrack
 from model_core import train, vqvae
 
 FACTS = Frozen(
@@ -105,13 +107,15 @@ def test_a_changed_file_is_named(folder, name):
         frozen_tokenizer("made-up")
 
 
-@pytest.mark.parametrize("name", [name for name, track in TRACKS.items() if isinstance(track, CaptionTrack)])
-def test_a_tracks_tokenizer_is_that_of_the_track_it_names(name):
-    track = TRACKS[name]
-    tokenizer = TRACKS[track.visual]
-    same = ("channels", "size", "image_tokens", "n_codes")
-    assert [getattr(track, field) for field in same] == [getattr(tokenizer, field) for field in same]
-    config = vqvae.PRESETS[tokenizer.preset]
-    assert (config.channels, config.image_size, config.image_tokens, config.n_codes) == tuple(
-        getattr(track, field) for field in same
-    )
+def test_the_committed_tokenizer_is_as_good_as_is_recorded_beside_it():
+    tokenizer = frozen_tokenizer("vqvae-tiny")
+    prepared = prepare_images(ImageForm(1, 16), "digits")
+    assert prepared.data_id == tokenizer.facts.data_id
+    pixels = held_out_images(prepared, "validation")[0]
+    codes = tokenizer.codes(pixels)
+    errors = (tokenizer.images(codes).astype(float) - pixels) / 127.5
+    assert np.square(errors).mean() == pytest.approx(tokenizer.facts.loss, rel=0.02)
+    shares = np.bincount(codes.ravel()) / codes.size
+    shares = shares[shares > 0]
+    assert len(shares) == pytest.approx(tokenizer.facts.codes_in_use, rel=0.02)
+    assert np.exp(-(shares * np.log(shares)).sum()) == pytest.approx(tokenizer.facts.perplexity, rel=0.02)

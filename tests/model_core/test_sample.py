@@ -63,6 +63,12 @@ def test_top_p_keeps_what_transformers_keeps(p):
     torch.testing.assert_close(sample.kept(logits(), sample.Sampling(top_p=p)), expected)
 
 
+def test_no_probability_at_all_keeps_the_likeliest():
+    kept = sample.kept(logits(), sample.Sampling(top_p=0))
+    assert torch.equal(kept.isfinite().sum(-1), torch.ones(3, dtype=torch.int64))
+    assert torch.equal(kept.argmax(-1), logits().argmax(-1))
+
+
 def test_without_limits_everything_is_kept():
     assert torch.equal(sample.kept(logits(), sample.Sampling()), logits())
 
@@ -89,6 +95,19 @@ def test_reading_token_by_token_answers_like_reading_at_once_until_the_window_is
         with torch.no_grad():
             torch.testing.assert_close(found, model(ids[:, :length])[:, -1], rtol=1e-4, atol=1e-4)
     assert reader.in_pieces
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_each_token_is_read_once_in_pieces_also_where_the_model_answers_in_bf16(precision):
+    """Reading at once and in pieces differ by more in bf16 than by what tells a model that mixes neighbours."""
+    model, ids, lengths = built(), prompt(10), []
+    reader = sample.Reader(model)
+    with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16"):
+        reader.logits(ids[:, :4])
+        model.register_forward_pre_hook(lambda model, given: lengths.append(given[0].shape[1]))
+        for length in range(5, 11):
+            reader.logits(ids[:, :length])
+    assert reader.in_pieces and lengths == [1] * 6
 
 
 def test_a_full_window_keeps_its_later_half_and_goes_on():

@@ -109,6 +109,7 @@ def test_the_loss_is_of_what_is_there_and_captions_and_images_are_told_apart(
     details = scored.metrics.details
     assert details["nats per caption token"] == pytest.approx(text, rel=1e-4)
     assert details["nats per image token"] == pytest.approx(image, rel=1e-4)
+    assert details["scored tokens"] == counted.sum()
     assert all(result.ok for result in scored.checks)
 
 

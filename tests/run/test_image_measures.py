@@ -7,12 +7,14 @@ import shutil
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from harness.run import arms, reconstruction, velocity
+from harness.errors import UsageError
+from harness.run import arms, images, reconstruction, velocity
 from harness.run.stage import Arm, StageError
 from harness.tracks import TRACKS, ImageTrack, budget_named
 
@@ -62,10 +64,10 @@ def pixels(monkeypatch: pytest.MonkeyPatch) -> NDArray[np.uint8]:
     """Twenty held-out images of rough blocks, in the place of prepared ones."""
     rng = np.random.default_rng(0)
     blocks = np.kron(rng.integers(0, 256, (20, 1, 4, 4)), np.ones((1, 1, 4, 4)))
-    images = np.clip(blocks + rng.normal(0, 12, blocks.shape), 0, 255).astype(np.uint8)
+    made = np.clip(blocks + rng.normal(0, 12, blocks.shape), 0, 255).astype(np.uint8)
     for module in (velocity, reconstruction):
-        monkeypatch.setattr(module, "held_out_images", lambda *_: (images, np.arange(20, dtype=np.uint8) % 10))
-    return images
+        monkeypatch.setattr(module, "held_out_images", lambda *_: (made, np.arange(20, dtype=np.uint8) % 10))
+    return made
 
 
 def arm(tmp_path: Path, body: str) -> Arm:
@@ -129,6 +131,15 @@ def test_a_tenth_of_the_questions_leaves_the_class_out(pixels: NDArray[np.uint8]
     assert set(asked.labels) == set(range(FLOW.n_classes + 1))
 
 
+def test_data_of_another_number_of_classes_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = SimpleNamespace(class_names=("cat", "dog"), source="files:pets")
+    monkeypatch.setattr(images, "prepare", lambda *_: made)
+    with pytest.raises(UsageError, match=r"files:pets has 2 classes, flow-tiny has 10"):
+        velocity.prepare(FLOW, "files:pets", lambda line: None)
+    made.class_names = tuple("0123456789")
+    assert velocity.prepare(FLOW, "files:pets", lambda line: None) is made
+
+
 def test_an_honest_flow_passes_its_audit(tmp_path: Path, checkpoint: int, pixels: NDArray[np.uint8]) -> None:
     idea, asked = arm(tmp_path, HONEST_FLOW), questions()
     scored = velocity.score(idea, FLOW, checkpoint, asked, 1)
@@ -169,6 +180,7 @@ def test_images_are_rebuilt_from_codes_alone(tmp_path: Path, checkpoint: int, pi
     used = np.unique(scored.codes)
     assert scored.metrics.details["codes in use"] == len(used)
     assert 1 < scored.metrics.details["perplexity of the codes"] <= len(used)
+    assert scored.metrics.details["scored tokens"] == 20 * 16
     assert all(result.ok for result in scored.checks)
     assert all(result.ok for result in reconstruction.audit(idea, VQVAE, checkpoint, asked, scored, None, 16, 1))
 
@@ -200,6 +212,47 @@ for (given,) in batches(): answer(codes_of(given) + 65_000)
     asked = reconstruction.held_out(None, VQVAE, BUDGET, "validation", "salt")
     scored = reconstruction.score(arm(tmp_path, body), VQVAE, checkpoint, asked, 1)
     assert [(result.id, result.ok) for result in scored.checks] == [("audit-codes", False)]
+
+
+@pytest.mark.parametrize(
+    ("codes", "said"),
+    [
+        ("np.repeat(codes_of(given), 2, axis=0).astype('<u2')", "a payload of 1280 bytes where 640 were asked for"),
+        ("codes_of(given).astype('<f4')", "a payload of 1280 bytes where 640 were asked for"),
+        ("codes_of(given).astype('<u2')[:, :3]", "a payload of 480 bytes where 640 were asked for"),
+    ],
+    ids=["twice-as-many", "floats", "fewer"],
+)
+def test_codes_of_another_shape_or_type_are_refused_whole(
+    tmp_path: Path, checkpoint: int, pixels: NDArray[np.uint8], codes: str, said: str
+) -> None:
+    """There is room for the stated number of 16-bit codes in an answer, and for nothing beside them."""
+    body = f"""
+assert job["method"] == "encode"
+for (given,) in batches(): channel.send({{"kind": "answers"}}, np.ascontiguousarray({codes}).tobytes())
+"""
+    asked = reconstruction.held_out(None, VQVAE, BUDGET, "validation", "salt")
+    with pytest.raises(StageError, match=said) as caught:
+        reconstruction.score(arm(tmp_path, body), VQVAE, checkpoint, asked, 1)
+    assert caught.value.status == "crashed"
+
+
+def test_what_an_encoder_writes_beside_its_codes_never_reaches_the_decoder(
+    tmp_path: Path, checkpoint: int, pixels: NDArray[np.uint8]
+) -> None:
+    body = """
+for (given,) in batches():
+    if job["method"] == "encode":
+        values = np.ascontiguousarray(codes_of(given), job["answer"]).tobytes()
+        channel.send({"kind": "answers", "images": given[:, 0, ::4, ::4].tolist()}, values)
+        channel.send({"kind": "answers"}, given.tobytes())  # one frame more than was asked for
+    else:
+        assert "images" not in job
+        answer(images_of(given))
+"""
+    asked = reconstruction.held_out(None, VQVAE, BUDGET, "validation", "salt")
+    scored = reconstruction.score(arm(tmp_path, body), VQVAE, checkpoint, asked, 1)
+    assert scored.loss > 0.005, "it is codes alone that images are made of"
 
 
 def test_an_encoder_that_reads_its_neighbours_is_found(

@@ -31,13 +31,13 @@ def record(sha: str, arm: str = "idea") -> RunRecord:
     return RunRecord(evaluation="e", spec=spec, status="completed", loss=1.0, checkpoint_sha256=sha)
 
 
-def keep(root: Path, content: bytes, sha: str, name: str = "idea") -> None:
+def keep(root: Path, content: bytes, sha: str, name: str = "idea", data: kept.TrainedOn = kept.UNKNOWN) -> None:
     folder = root / "arm"
     (folder / "model_core").mkdir(parents=True, exist_ok=True)
     (folder / "model_core" / "lm.py").write_text(f"# {sha}\n")
     fd = os.memfd_create("checkpoint")
     os.write(fd, content)
-    kept.keep(kept.cell_folder(root, "llm-tiny", "test"), Arm(name, folder, "p"), record(sha, name), fd)
+    kept.keep(kept.cell_folder(root, "llm-tiny", "test"), Arm(name, folder, "p"), record(sha, name), fd, data)
     os.close(fd)
 
 
@@ -68,6 +68,20 @@ def test_what_is_not_there_is_one_message_that_names_what_is(tmp_path: Path, nam
         kept.find(tmp_path, name)
     if not name.endswith(".json"):
         assert "llm-tiny/test/idea" in str(error.value)
+
+
+def test_the_names_of_the_classes_and_the_tokenizer_are_kept_with_the_weights(tmp_path: Path) -> None:
+    keep(tmp_path, b"first", "1")
+    assert kept.find(tmp_path, "llm-tiny/test/idea").data == kept.UNKNOWN, "text has neither"
+    told = kept.TrainedOn(class_names=("cat", "dog"), visual="f" * 64)
+    keep(tmp_path, b"second", "2", data=told)
+    assert kept.find(tmp_path, "llm-tiny/test/idea").data == told
+    file = kept.cell_folder(tmp_path, "llm-tiny", "test") / "idea" / kept.DATA
+    file.write_text("{")
+    with pytest.raises(MachineError, match="delete it"):
+        kept.find(tmp_path, "llm-tiny/test/idea")
+    file.unlink()  # as in a run that was kept before these were
+    assert kept.find(tmp_path, "llm-tiny/test/idea").data == kept.UNKNOWN
 
 
 def test_a_damaged_run_file_is_the_machines_fault(tmp_path: Path) -> None:
