@@ -105,9 +105,11 @@ def quality(
 
 def _source(run: str, data: str | None) -> Any:
     from harness.generate.samples import Source, prepared_of
+    from harness.run import sandbox
     from harness.run.kept import find
     from harness.tracks import track_named
 
+    sandbox.require_in_ci()
     here = root()
     kept = find(here, run)
     track = track_named(kept.record.spec.track)
