@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from harness.errors import MachineError
@@ -21,15 +21,19 @@ def disk_trouble(path: Path) -> Iterator[None]:
         raise MachineError(str(path), f"cannot be written: {error.strerror or error}", fix) from error
 
 
-def write_atomically(path: Path, content: str | bytes, *, replace: bool = True) -> None:
-    """Writes the whole file or nothing, durably; with `replace=False` an existing file is left alone and raises."""
-    data = content.encode() if isinstance(content, str) else content
+def write_atomically(path: Path, content: str | bytes | Iterable[bytes], *, replace: bool = True) -> None:
+    """Writes the whole file or nothing, durably; with `replace=False` an existing file is left alone and raises.
+
+    What comes in pieces is written as it comes; an error while it comes leaves nothing behind.
+    """
+    whole = content.encode() if isinstance(content, str) else content
+    pieces = [whole] if isinstance(whole, bytes) else whole
     with disk_trouble(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         fd, name = tempfile.mkstemp(prefix=f".{path.name[:100]}.", dir=path.parent)
         try:
             with os.fdopen(fd, "wb") as file:
-                file.write(data)
+                file.writelines(pieces)
                 file.flush()
                 os.fsync(file.fileno())
             os.chmod(name, 0o644)
