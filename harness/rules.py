@@ -9,6 +9,10 @@ from harness.errors import Fault, UsageError
 MAX_CHANGED_LINES = 400
 MAX_COMPRESSED_KIB = 48
 MAX_LITERAL_CHARACTERS = 512
+COUNTED_LITERAL_CHARACTERS = 16  # a shorter literal is a name, a number or a shape
+MAX_LITERALS_CHARACTERS = 2_048  # of all counted literals together; the largest module of the core has 307
+# what the added lines may come to when they are compressed: code takes about 20 bytes a line, a table 400
+MAX_ADDED_BYTES, MAX_ADDED_BYTES_PER_LINE = 768, 20
 MAX_MANIFEST_KIB = 64
 
 BEGIN = "<!-- rules: begin (rendered from harness/rules.py) -->"
@@ -228,6 +232,15 @@ _RULES = (
         "compute the values, or shorten the text",
     ),
     Rule(
+        "patch-table",
+        "patch",
+        f"literals of {COUNTED_LITERAL_CHARACTERS} or more characters that gain more than {MAX_LITERALS_CHARACTERS:,} "
+        f"characters together, or added lines that compress to more than {MAX_ADDED_BYTES} bytes and "
+        f"{MAX_ADDED_BYTES_PER_LINE} for each of them",
+        "a table that is cut into short pieces holds as much; names and comments can hold one too",
+        "compute the values; break long lines, and shorten comments and names",
+    ),
+    Rule(
         "patch-syntax",
         "patch",
         "a patched file that Python cannot parse",
@@ -289,6 +302,20 @@ _RULES = (
         "more than 5 % more or fewer parameters than the core, whose embedding is left out of the count",
         "a larger model is another race",
         "narrow one part where you widen another",
+    ),
+    Rule(
+        "band-active",
+        "run",
+        "more than 5 % more or fewer parameters than the core among those that one token goes through",
+        "a model that does more work for each token is another race, whatever it keeps in store",
+        "narrow one part, or send a token to fewer experts, where you widen another",
+    ),
+    Rule(
+        "warm-up",
+        "audit",
+        "weights, optimizer, average or random state that are not, after the warm-up, what they were before it",
+        "what is learnt before the clock starts is not paid for",
+        "restore all of them at the end of Trainer.warm_up(), new state of your own included",
     ),
     Rule(
         "audit-score",

@@ -56,6 +56,7 @@ class Track:
     slowest_tokens_per_s: float  # training slower than this is stopped as timed out
     log_ratio: bool = False  # True: pairs are compared by ln(base) - ln(sub), for losses that are not in nats
     full: bool = False  # True: sizes of the full tracks (at least 1M scored tokens)
+    audit_tolerance: float = 0.01  # nats that one prediction may differ when it is repeated (benchmarks/tolerances.py)
     embedding_parameters: int = 0  # of the core; a vocabulary is not what the parameter band is about
 
     def scored_tokens(self, budget: Budget) -> int:
@@ -89,6 +90,7 @@ class ImageTrack(Track):
     n_classes: int = 0  # that a flow model is told of
     n_codes: int = 0  # how many different ones a visual tokenizer may use
     unit: str = "mean squared error"
+    audit_tolerance: float = 0.02  # of the mean error
     log_ratio: bool = True
 
 

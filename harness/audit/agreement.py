@@ -17,7 +17,7 @@ def agreement(
     """Committed minus audited (n,), drawn with these weights: mean(weights * difference) estimates the mean of all.
 
     One difference may be as large as `tolerance`, under the rule of that name; the weighted mean only as its own spread
-    explains. The share of equal answers is recorded and refuses nothing.
+    explains. How many were asked and the share of equal answers are recorded and refuse nothing.
     """
     if not np.isfinite(difference).all():
         return (AuditResult(id=rule, ok=False, value=1e9, limit=tolerance),)
@@ -29,5 +29,6 @@ def agreement(
     return (
         AuditResult(id=rule, ok=largest <= tolerance, value=largest, limit=tolerance),
         AuditResult(id="audit-mean", ok=abs(mean) <= limit, value=mean, limit=limit),
+        AuditResult(id="audit-asked", ok=True, value=float(len(difference)), limit=0.0),
         AuditResult(id="audit-repeats", ok=True, value=float((np.abs(difference) < REPEATED).mean()), limit=0.0),
     )

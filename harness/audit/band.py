@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
-from harness.records.record import AuditResult
+from harness.records.record import AuditResult, ModelFacts
 
 WIDTH = 0.05  # of the core's parameters, its embedding left out
 
 
-def size(parameters: int, core: int, embedding: int) -> AuditResult:
-    """Parameters of a submission's checkpoint beside the core's, without the `embedding` that the core has.
+def size(own: ModelFacts, core: ModelFacts, embedding: int) -> tuple[AuditResult, AuditResult]:
+    """A submission's model beside the core's: all parameters, which the judge counted in both checkpoints, and those
+    that one token goes through, which both models say of themselves.
 
-    The same number is taken off both: what a submission calls an embedding is its own word.
+    Both without the `embedding` that the core has: what a submission calls an embedding is its own word.
     """
-    away = (parameters - core) / (core - embedding)
-    return AuditResult(id="band", ok=abs(away) <= WIDTH, value=abs(away), limit=WIDTH)
+    return (
+        _held("band", own.parameters, core.parameters, embedding),
+        _held("band-active", own.active_parameters, core.active_parameters, embedding),
+    )
+
+
+def _held(rule: str, own: int, core: int, embedding: int) -> AuditResult:
+    away = abs(own - core) / (core - embedding)
+    return AuditResult(id=rule, ok=away <= WIDTH, value=away, limit=WIDTH)

@@ -9,6 +9,7 @@ any check that runs inside one process.
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,12 +18,10 @@ from numpy.typing import NDArray
 from harness.audit.agreement import agreement
 from harness.records.record import AuditResult
 
-TOLERANCE = 0.01  # nats, for one prediction
-
 
 @dataclass(frozen=True)
 class Cuts:
-    """Which predictions are repeated: at most one per row, since two cuts of one row would reveal an answer."""
+    """Which predictions one process is asked for: at most one per row, since two cuts of one row reveal an answer."""
 
     rows: NDArray[np.int64]  # (n,) row of the scored set
     positions: NDArray[np.int64]  # (n,) last token that the worker sees; the next one is predicted
@@ -58,6 +57,20 @@ def draw_cuts(
     return Cuts(rows, positions, weights)
 
 
+def draw_rounds(
+    scores: NDArray[np.float32],
+    reference: NDArray[np.float32] | None,
+    count: int,
+    rng: np.random.Generator,
+    there: NDArray[np.bool_] | None = None,
+) -> Iterator[Cuts]:
+    """`count` cuts, in as many rounds as there are too few rows for; every round is for a fresh process of its own."""
+    while count > 0:
+        cuts = draw_cuts(scores, reference, count, rng, there)
+        yield cuts
+        count -= len(cuts.rows)
+
+
 def false_futures(rows: NDArray[np.uint16], cuts: Cuts, rng: np.random.Generator) -> NDArray[np.uint16]:
     """Rows (n, T) of the scored set (R, T + 1) whose tokens after the cut are drawn from all tokens of the set.
 
@@ -75,15 +88,18 @@ def normalised(logits: NDArray[np.float32]) -> NDArray[np.float64]:
     return np.asarray(shifted - np.log(np.exp(shifted).sum(-1, keepdims=True)))
 
 
-def compare(
-    scores: NDArray[np.float32],
-    rows: NDArray[np.uint16],
-    cuts: Cuts,
-    logits: NDArray[np.float32],
-    tolerance: float = TOLERANCE,
-) -> tuple[AuditResult, ...]:
-    """Committed `scores` (R, T) of `rows` (R, T + 1) against the audited `logits` (n, V) at the cuts."""
+def difference(
+    scores: NDArray[np.float32], rows: NDArray[np.uint16], cuts: Cuts, logits: NDArray[np.float32]
+) -> NDArray[np.float64]:
+    """Committed `scores` (R, T) of `rows` (R, T + 1) minus those that the `logits` (n, V) at the cuts come to, (n,)."""
     targets = rows[cuts.rows, cuts.positions + 1]
-    audited = normalised(logits)[np.arange(len(targets)), targets]  # (n,)
-    difference = scores[cuts.rows, cuts.positions] - audited
-    return agreement("audit-causality", difference, cuts.weights, tolerance)
+    audited = normalised(logits)[np.arange(len(targets)), targets]
+    return np.asarray(scores[cuts.rows, cuts.positions] - audited)
+
+
+def compare(
+    rounds: Sequence[Cuts], differences: Sequence[NDArray[np.float64]], tolerance: float
+) -> tuple[AuditResult, ...]:
+    """All rounds together; `tolerance` is the track's, in nats."""
+    weights = np.concatenate([cuts.weights for cuts in rounds])
+    return agreement("audit-causality", np.concatenate(differences), weights, tolerance)

@@ -15,8 +15,6 @@ from numpy.typing import NDArray
 from harness.audit.agreement import agreement
 from harness.records.record import AuditResult
 
-TOLERANCE = 0.02  # of the mean error, for one image
-
 
 @dataclass(frozen=True)
 class Repeats:
@@ -39,7 +37,10 @@ def draw_repeats(
     return Repeats(items, 1.0 / (len(scores) * probability[items]))
 
 
-def compare(errors: NDArray[np.float64], repeats: Repeats, again: NDArray[np.float64]) -> tuple[AuditResult, ...]:
-    """Committed `errors` (R,) against those found `again` (n,) at the repeats, in shares of the mean error."""
+def compare(
+    errors: NDArray[np.float64], repeats: Repeats, again: NDArray[np.float64], tolerance: float
+) -> tuple[AuditResult, ...]:
+    """Committed `errors` (R,) against those found `again` (n,) at the repeats; differences, and the track's `tolerance`
+    for one of them, are shares of the mean error."""
     difference = (errors[repeats.items] - again) / max(float(errors.mean()), 1e-12)
-    return agreement("audit-alone", difference, repeats.weights, TOLERANCE)
+    return agreement("audit-alone", difference, repeats.weights, tolerance)

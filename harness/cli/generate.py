@@ -168,6 +168,7 @@ def _found(context: typer.Context, run: str) -> Any:
     from harness.run.kept import find
     from harness.tracks import track_named
 
+    sandbox.require_in_ci()
     here = root()
     kept = find(here, run)
     track = track_named(kept.record.spec.track)

@@ -54,6 +54,10 @@ def check(
     from harness.submission.patch import check as check_folder
     from harness.submission.root import find_folder
 
+    if probe:
+        from harness.run import sandbox
+
+        sandbox.require_in_ci()
     here = root()
     folder = find_folder(here, slug)
     result = check_folder(here, folder)

@@ -14,9 +14,11 @@ from pathlib import Path
 
 from harness.confine import closure, seccomp
 from harness.confine.job import ENTER, Job, fresh_uid, orders, python
+from harness.confine.watch import total_memory
 
 ARM, ENTRY = "/arm", "/enter.py"
-SCRATCH_BYTES = 4 << 30  # of each memory file system; what is written there counts as memory
+SCRATCH_BYTES, SCRATCH_SHARE = 4 << 30, 16  # of each memory file system: at most this, and this part of the memory
+EMPTY_BYTES = 1 << 20  # of a folder that only holds what is mounted into it
 PARENT = 1  # what the worker sees as its parent: the first process of its namespace
 
 
@@ -106,13 +108,14 @@ class _Mounts:
 
     def scratch(self, folder: str) -> None:
         """A folder of the worker's own, in memory."""
-        self.add("--perms", "1777", "--size", str(SCRATCH_BYTES), "--tmpfs", folder)
+        size = min(SCRATCH_BYTES, total_memory() // SCRATCH_SHARE)
+        self.add("--perms", "1777", "--size", str(size), "--tmpfs", folder)
         self._there.add(Path(folder))
 
     def empty(self, folder: Path) -> None:
         """A folder of which nothing is seen but what is mounted into it later."""
         self._make(folder.parent)
-        self.add("--perms", "0755", "--tmpfs", str(folder))
+        self.add("--perms", "0755", "--size", str(EMPTY_BYTES), "--tmpfs", str(folder))
         self._there.add(folder)
         self._whole.discard(folder)
 

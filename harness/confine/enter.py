@@ -66,6 +66,13 @@ def confine_files(rules: list[list[str]]) -> None:
     os.close(ruleset)
 
 
+def with_own_numbers(program: bytes) -> bytes:
+    """The filter of seccomp.py (OWN_PROCESS, OWN_GROUP) with the numbers of this process, which leads its group."""
+    own = {0x7FFFFFFF: os.getpid(), 0x80000001: -os.getpid() & 0xFFFFFFFF}
+    code = (struct.unpack_from("=HBBI", program, at) for at in range(0, len(program), 8))
+    return b"".join(struct.pack("=HBBI", *instruction, own.get(value, value)) for *instruction, value in code)
+
+
 def confine_calls(program: bytes) -> None:
     buffer = ctypes.create_string_buffer(program, len(program))
     filter_ = struct.pack("=HxxxxxxQ", len(program) // 8, ctypes.addressof(buffer))
@@ -98,7 +105,7 @@ def main() -> None:
     if orders["rules"] is not None:
         confine_files([[right, path.replace("/proc/self", f"/proc/{os.getpid()}")] for right, path in orders["rules"]])
     if orders["filter"] is not None:
-        confine_calls(base64.b64decode(orders["filter"]))
+        confine_calls(with_own_numbers(base64.b64decode(orders["filter"])))
     command = sys.argv[2:]
     os.execve(command[0], command, os.environ)
 

@@ -1,10 +1,11 @@
 """The second backend, for where namespaces are denied (rented containers): Landlock, seccomp, another user, limits.
 
-Files are held by an allow-list of paths, TCP and signals to others by Landlock's newer versions, sockets of every kind
-by seccomp. A root's worker becomes a user that nobody else is, if such a user can reach the interpreter and the arm;
-else it stays root without a single capability. What it does not hold: names, sizes and dates of files elsewhere can be
-seen; /dev/shm cannot be used, and so neither can the worker processes of a DataLoader; what a worker started outlives a
-judge that is killed.
+Files are held by an allow-list of paths, TCP by Landlock's newer versions, sockets of every kind by seccomp. Signals to
+others are held by Landlock from version 6 on, before that by the other user, and where there is none by seccomp, which
+then lets a worker signal nobody but itself, not even its own children. A root's worker becomes a user that nobody else
+is, if such a user can reach the interpreter and the arm; else it stays root without a single capability. What it does
+not hold: names, sizes and dates of files elsewhere can be seen; /dev/shm cannot be used, and so neither can the worker
+processes of a DataLoader; what a worker started outlives a judge that is killed.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ _START = (
     "import runpy, sys; sys.path.append(sys.argv[1]); sys.argv[:2] = []; runpy.run_path(sys.argv[0], None, '__main__')"
 )
 LEAST_VERSION = 3  # since then files cannot be cut off either
+SIGNALS_VERSION = 6  # since then signals stay inside
 OWN = ("/proc/self", "/proc/cpuinfo", "/proc/meminfo", "/proc/stat", "/proc/sys/vm", "/proc/sys/kernel")
 DEVICES = ("/dev/null", "/dev/zero", "/dev/random", "/dev/urandom")
 
@@ -33,7 +35,8 @@ def command(job: Job, number: int) -> list[str]:
     uid = fresh_uid(number) if all(map(_open_to_others, (job.folder, *closure.interpreter(), ENTER))) else None
     if uid is not None:
         os.chown(job.scratch, uid, uid)
-    told = orders(uid, job.processes, _rules(job), seccomp.program(namespaces=False))
+    signals = uid is not None or enter.landlock_version() >= SIGNALS_VERSION
+    told = orders(uid, job.processes, _rules(job), seccomp.program(namespaces=False, signals=signals))
     worker = ["-S", "-c", _START, str(_shown_packages(job.scratch)), str(job.folder / job.program), *job.arguments]
     return python(str(ENTER), told, worker)
 

@@ -109,6 +109,19 @@ OTHERS: tuple[tuple[int, int], ...] = (
     (424, 424),  # pidfd_send_signal
 )
 OTHERS_BY_NUMBER: tuple[tuple[int, int], ...] = ((203, 122), (302, 261))  # sched_setaffinity, prlimit64; 0 is oneself
+# signals to a process, by its number as the first argument
+SIGNALS: tuple[tuple[int, int], ...] = (
+    (62, 129),  # kill
+    (200, 130),  # tkill
+    (234, 131),  # tgkill
+    (129, 138),  # rt_sigqueueinfo
+    (297, 240),  # rt_tgsigqueueinfo
+)
+# no process has these numbers; enter.py puts its own number, and that of its group, in their place
+OWN_PROCESS, OWN_GROUP = 0x7FFF_FFFF, 0x8000_0001
+FCNTL: tuple[int, int] = (72, 25)
+OWNERS = (8, 15)  # F_SETOWN, F_SETOWN_EX: whom the kernel signals about a descriptor
+IOCTL_OWNERS = (0x8901, 0x8902)  # FIOSETOWN, SIOCSPGRP
 SOCKET: tuple[int, int] = (41, 198)
 LEAVING: tuple[tuple[int, int], ...] = ((112, 157), (109, 154))  # setsid, setpgid: out of the group that is killed
 CLONE: tuple[int, int] = (56, 220)
@@ -116,12 +129,13 @@ CLONE3: tuple[int, int] = (435, 435)
 IOCTL: tuple[int, int] = (16, 29)
 
 
-def program(machine: str | None = None, *, namespaces: bool = True) -> bytes:
+def program(machine: str | None = None, *, namespaces: bool = True, signals: bool = True) -> bytes:
     """The filter for this (or that) machine.
 
     `namespaces` says that the worker has its own; without them the filter also keeps it from the network, from leaving
-    its process group and from the priorities, limits and processors of others. Raises ValueError for an architecture
-    whose numbers are not known here.
+    its process group and from the priorities, limits and processors of others. Without `signals` it can signal nobody
+    but itself and its own group, for where neither a namespace nor a user of its own keeps it from the judge. Raises
+    ValueError for an architecture whose numbers are not known here.
     """
     machine = machine or platform.machine()
     if machine not in ARCHITECTURES:
@@ -137,11 +151,21 @@ def program(machine: str | None = None, *, namespaces: bool = True) -> bytes:
         code += _when(call[place], REFUSE + EPERM)
     for call in () if namespaces else OTHERS_BY_NUMBER:
         code += _when_argument(call[place], 0, [_jump(_EQUAL, 0, 1, 0)])
+    code += [] if signals else _to_itself_alone(place)
     code += _when(CLONE3[place], REFUSE + ENOSYS)  # its flags are behind a pointer; libc then takes clone
     code += _when_argument(CLONE[place], 0, [_jump(_ANY_BIT, _NEW_NAMESPACES, 0, 1)])
     for request in (TIOCSTI, TIOCLINUX):
         code += _when_argument(IOCTL[place], 1, [_jump(_EQUAL, request, 0, 1)])
     return b"".join([*code, _give(ALLOW)])
+
+
+def _to_itself_alone(place: int) -> Iterable[bytes]:
+    for call in SIGNALS:
+        itself = [_jump(_EQUAL, one, to_end, 0) for one, to_end in ((OWN_PROCESS, 3), (OWN_GROUP, 2), (0, 1))]
+        yield from _when_argument(call[place], 0, itself)
+    for call, requests in ((FCNTL, OWNERS), (IOCTL, IOCTL_OWNERS)):
+        for request in requests:
+            yield from _when_argument(call[place], 1, [_jump(_EQUAL, request, 0, 1)])
 
 
 def _instruction(code: int, yes: int, no: int, value: int) -> bytes:

@@ -33,6 +33,9 @@ def main() -> None:
     opens("see its parent's environment", lambda: os.open(f"/proc/{os.getppid()}/environ", os.O_RDONLY))
     opens("connect", connect)
     opens("send a datagram", reach_out)
+    judge = int(sys.argv[1])
+    if judge > 1:  # 1 is the first process of a namespace of its own
+        opens("signal the judge", lambda: os.kill(judge, 0))
     opens("change the owner of files", lambda: os.chown(os.environ["HOME"], 1, 1))
     with open(os.path.join(os.environ["HOME"], "own"), "w") as file:
         file.write("x")

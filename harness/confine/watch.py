@@ -1,7 +1,8 @@
-"""Keeps an eye on a confined worker: its memory and the number of its processes.
+"""Keeps an eye on a confined worker: its memory, the number of its processes, and what it leaves on the disk.
 
-A cgroup holds both exactly where one can be made (by root, or a delegated one); elsewhere a thread looks twice a second
-and kills. Memory is the sum of proportional shares (PSS), since resident sizes count shared libraries once a process.
+A cgroup holds the first two exactly where one can be made (by root, or a delegated one); elsewhere a thread looks twice
+a second and kills. Memory is the sum of proportional shares (PSS), since resident sizes count shared libraries once a
+process. What no share counts (files in memory) shows in what the machine has left, and the thread always looks at that.
 """
 
 from __future__ import annotations
@@ -15,8 +16,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 CGROUPS = Path("/sys/fs/cgroup")
+OWN = Path("/proc/self/cgroup")
 PREFIX = "blueberry-"
 LOOK_EVERY_S = 0.5
+LEAST_AVAILABLE = 0.05  # of the machine's memory; with less left a worker is ended, so that the judge survives
+LEAST_FREE_BYTES = 1 << 30  # of the disk that the store is on too
 _counter = itertools.count()
 
 
@@ -26,12 +30,16 @@ class Bounds:
 
     memory_bytes: int
     processes: int
+    scratch_bytes: int = 4 << 30  # on the disk, where its scratch folder is there
 
 
 def default_bounds() -> Bounds:
     """Nine tenths of the machine's memory, so that the judge survives what a worker does to it."""
-    total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    return Bounds(total * 9 // 10, 1_024)
+    return Bounds(total_memory() * 9 // 10, 1_024)
+
+
+def total_memory() -> int:
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
 @contextlib.contextmanager
@@ -79,7 +87,10 @@ def _wanted(bounds: Bounds) -> list[tuple[Path, dict[str, int]]]:
     """The groups of this call, as version 2 or version 1 of cgroups has them, and what is written into their files."""
     name = f"{PREFIX}{os.getpid()}-{next(_counter)}"
     if (CGROUPS / "cgroup.controllers").exists():
-        return [(CGROUPS / name, {"memory.max": bounds.memory_bytes, "pids.max": bounds.processes})]
+        folder = _unified_parent() / name
+        limits = {"memory.max": bounds.memory_bytes, "memory.oom.group": 1, "pids.max": bounds.processes}
+        swap = {"memory.swap.max": 0} if any(folder.parent.glob("*/memory.swap.max")) else {}
+        return [(folder, {**limits, **swap})]
     return [
         (_own_group("memory") / name, {"memory.limit_in_bytes": bounds.memory_bytes}),
         (_own_group("pids") / name, {"pids.max": bounds.processes}),
@@ -96,20 +107,46 @@ def _sweep(parent: Path) -> None:
 
 def _own_group(controller: str) -> Path:
     """This process's own group of a version 1 controller: a limit above it goes on holding."""
-    for line in Path("/proc/self/cgroup").read_text().splitlines():
+    for line in OWN.read_text().splitlines():
         _, names, place = line.split(":", 2)
         if controller in names.split(","):
             return CGROUPS / controller / place.lstrip("/")
     return CGROUPS / controller
 
 
-class Watchdog:
-    """Looks at a worker's processes until it is told to stop; `over` is called once when they exceed the bounds."""
+def _unified_parent() -> Path:
+    """Where version 2 lets a group be made whose memory and processes are counted: in this process's own group, so that
+    its limits go on holding, or beside it, since a group with processes of its own seldom may have counted groups."""
+    line = next(line for line in OWN.read_text().splitlines() if line.startswith("0::"))
+    own = CGROUPS / line.removeprefix("0::").lstrip("/")
+    for folder in (own, own.parent) if own != CGROUPS else (own,):
+        if {"memory", "pids"} <= set((folder / "cgroup.subtree_control").read_text().split()):
+            return folder
+    raise OSError("no group of this process may have counted groups")
 
-    def __init__(self, processes: Callable[[], list[int]], bounds: Bounds, over: Callable[[], object]) -> None:
+
+class Watchdog:
+    """Looks at a worker until it is told to stop. `end` is called once: with True when the worker exceeds its bounds,
+    with False when the machine runs out of memory and it is not the worker who has it.
+
+    `held` says that a cgroup counts memory and processes already; `scratch` is the worker's folder on the disk.
+    """
+
+    def __init__(
+        self,
+        processes: Callable[[], list[int]],
+        bounds: Bounds,
+        end: Callable[[bool], object],
+        *,
+        held: bool = False,
+        scratch: Path | None = None,
+    ) -> None:
         self._processes = processes
         self._bounds = bounds
-        self._over = over
+        self._end = end
+        self._held = held
+        self._scratch = scratch
+        self._free_at_first = _free(scratch) if scratch else 0
         self._stopped = threading.Event()
         threading.Thread(target=self._watch, daemon=True).start()
 
@@ -118,10 +155,52 @@ class Watchdog:
 
     def _watch(self) -> None:
         while not self._stopped.wait(LOOK_EVERY_S):
-            found = self._processes()
-            if len(found) > self._bounds.processes or memory_of(found, self._bounds.memory_bytes):
-                self._over()
+            if self._too_much() or self._fills_the_disk():
+                self._end(True)
                 return
+            if available_memory() < LEAST_AVAILABLE * total_memory():
+                self._end(memory_of(self._processes(), total_memory() // 2))
+                return
+
+    def _too_much(self) -> bool:
+        found = [] if self._held else self._processes()
+        return len(found) > self._bounds.processes or memory_of(found, self._bounds.memory_bytes)
+
+    def _fills_the_disk(self) -> bool:
+        """A file that it holds open and has deleted shows in the free space alone."""
+        if self._scratch is None:
+            return False
+        free = _free(self._scratch)
+        if free < LEAST_FREE_BYTES and free < self._free_at_first - LEAST_FREE_BYTES:
+            return True
+        return _size(self._scratch) > self._bounds.scratch_bytes
+
+
+def _free(folder: Path) -> int:
+    """Bytes of the disk that an ordinary user may still write."""
+    try:
+        found = os.statvfs(folder)
+    except OSError:  # it is being removed: the worker is at its end
+        return 1 << 62
+    return found.f_bavail * found.f_frsize
+
+
+def _size(folder: Path) -> int:
+    """Bytes on the disk of all files below a folder."""
+    total = 0
+    for place, _, names in os.walk(folder):
+        for name in names:
+            with contextlib.suppress(OSError):
+                total += os.lstat(os.path.join(place, name)).st_blocks * 512
+    return total
+
+
+def available_memory() -> int:
+    """Bytes that can be had without swapping, by the kernel's estimate."""
+    for line in Path("/proc/meminfo").read_text().splitlines():
+        if line.startswith("MemAvailable:"):
+            return int(line.split()[1]) * 1024
+    return total_memory()
 
 
 def memory_of(processes: list[int], limit: int) -> bool:

@@ -131,7 +131,7 @@ class Cell:
     @property
     def fades(self) -> bool:
         """The gain on the test split is smaller than on validation by more than chance explains: is it text that the
-        patch knows? Worth a look, changes no verdict."""
+        patch knows? A confirmed claim then waits for a person."""
         if self.metric != "loss" or self.confirm is None or self.confirm.gain is None or self.gain is None:
             return False
         sd = max(self.s0 or 0.0, self.spread or 0.0)
@@ -192,7 +192,11 @@ def judge_cell(evaluation: EvaluationRecord, runs: Iterable[RunRecord], metric: 
         worth = f"{tokens:.1f} times the tokens or time" if math.isfinite(tokens) else "more tokens than there are"
         reason = f"too good to be believed before a person has looked: as if from {worth}"
         return replace(cell, verdict="REVIEW_TRADEOFF", reason=reason)
-    return replace(cell, confirm=_confirmation(evaluation, runs, metric))
+    cell = replace(cell, confirm=_confirmation(evaluation, runs, metric))
+    if cell.fades and cell.confirm is not None and cell.confirm.confirmed:
+        reason = f"the gain was confirmed, but fades from {cell.gain:.4f} to {cell.confirm.gain:.4f} on the test split"
+        return replace(cell, verdict="REVIEW_TRADEOFF", reason=reason)
+    return cell
 
 
 def _worth_in_tokens(cell: Cell, evaluation: EvaluationRecord) -> float:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from harness.errors import MachineError
@@ -21,10 +21,14 @@ def disk_trouble(path: Path) -> Iterator[None]:
         raise MachineError(str(path), f"cannot be written: {error.strerror or error}", fix) from error
 
 
-def write_atomically(path: Path, content: str | bytes, *, replace: bool = True) -> None:
-    """Writes the whole file or nothing, durably; with `replace=False` an existing file is left alone and raises."""
-    data = content.encode() if isinstance(content, str) else content
-    with disk_trouble(path), _complete_beside(path, data) as name:
+def write_atomically(path: Path, content: str | bytes | Iterable[bytes], *, replace: bool = True) -> None:
+    """Writes the whole file or nothing, durably; with `replace=False` an existing file is left alone and raises.
+
+    What comes in pieces is written as it comes; an error while it comes leaves nothing behind.
+    """
+    whole = content.encode() if isinstance(content, str) else content
+    pieces = [whole] if isinstance(whole, bytes) else whole
+    with disk_trouble(path), _complete_beside(path, pieces) as name:
         if replace:
             os.replace(name, path)
         else:
@@ -40,7 +44,7 @@ def write_together(contents: Mapping[Path, bytes | None]) -> None:
         for path, data in contents.items():
             if data is not None:
                 with disk_trouble(path):
-                    names[path] = stack.enter_context(_complete_beside(path, data))
+                    names[path] = stack.enter_context(_complete_beside(path, [data]))
         before = {path: path.read_bytes() if path.exists() else None for path in contents}
         done: list[Path] = []
         try:
@@ -64,13 +68,13 @@ def _put_back(path: Path, data: bytes | None) -> None:
 
 
 @contextlib.contextmanager
-def _complete_beside(path: Path, data: bytes) -> Iterator[str]:
-    """The name of a file in the folder of `path` that holds `data`, durably; removed after the block if still there."""
+def _complete_beside(path: Path, pieces: Iterable[bytes]) -> Iterator[str]:
+    """The name of a file in the folder of `path` that holds these, durably; removed after the block if still there."""
     path.parent.mkdir(parents=True, exist_ok=True)
     fd, name = tempfile.mkstemp(prefix=f".{path.name[:100]}.", dir=path.parent)
     try:
         with os.fdopen(fd, "wb") as file:
-            file.write(data)
+            file.writelines(pieces)
             file.flush()
             os.fsync(file.fileno())
         os.chmod(name, 0o644)

@@ -76,6 +76,7 @@ class ModelFacts(_Frozen):
     fitted: bool = False  # True: the micro-batch was halved to fit this host's memory
     precision: str  # "bf16", "fp16" or "fp32"
     peak_memory_bytes: int
+    unmoved: Finite | None = None  # share of the weights (tensors) that training left as they were: dead parameters
 
 
 class AuditResult(_Frozen):

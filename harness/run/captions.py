@@ -129,8 +129,8 @@ def audit(
 ) -> tuple[AuditResult, ...]:
     """Repeats sampled predictions with the future replaced; the cuts come from the system's randomness."""
     rng = np.random.default_rng()
-    cuts = causality.draw_cuts(scored.log_probabilities, reference, count, rng, scored.there)
-    return nll.ask_again(arm, track, fd, _filled(rows), scored.log_probabilities, cuts, rng, threads)
+    rounds = list(causality.draw_rounds(scored.log_probabilities, reference, count, rng, scored.there))
+    return nll.ask_again(arm, track, fd, _filled(rows), scored.log_probabilities, rounds, rng, threads)
 
 
 def _filled(rows: Rows) -> Rows:

@@ -15,9 +15,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from harness.records.record import Host, ModelFacts
+from harness.records.record import AuditResult, Host, ModelFacts
 from harness.run import checkpoint, host, stage, wire
-from harness.run.saved import LARGEST, Curve, Saves, State
+from harness.run.saved import Curve, Saves
 from harness.tracks import Track
 
 GRACE_S = 60.0  # on top of the slowest acceptable training time
@@ -58,6 +58,7 @@ class Trained:
     curve: Curve
     model: ModelFacts
     host: Host
+    warm_up: AuditResult
 
 
 Tick = Callable[[int, float | None, float], None]  # tokens served, train loss, seconds since the clock started
@@ -103,7 +104,7 @@ def train(
             done = stage.answer(channel, "done")
             checkpoint.freeze(fd)  # before the clock stops, so that nothing can be added on time that is not counted
             seconds = time.monotonic() - start
-            late = {name: done.get(name) for name in ("steps", "peak_memory_bytes")}
+            late = {name: done.get(name) for name in ("steps", "peak_memory_bytes", "unmoved")}
             told = _model_facts({**ready, **late})  # the rest was said before the clock started, and stays so
         sealed = checkpoint.seal(fd)
     except checkpoint.CheckpointError as error:
@@ -114,7 +115,20 @@ def train(
         raise
     model = told.model_copy(update={"parameters": sealed.parameters})
     served, setup = feed.served, began - launched
-    return Trained(sealed, served, feed.unique_tokens, setup, seconds, curve, model, host.describe())
+    return Trained(
+        sealed, served, feed.unique_tokens, setup, seconds, curve, model, host.describe(), _warm_up_left_nothing(ready)
+    )
+
+
+def _warm_up_left_nothing(ready: dict[str, Any]) -> AuditResult:
+    """The worker's word, as no other process can look: it holds honest code to it, and whoever tampers with the worker
+    has to do so in the open."""
+    match ready.get("warm_up"):
+        case [str(before), str(after)]:
+            ok = before == after
+        case _:
+            ok = False
+    return AuditResult(id="warm-up", ok=ok, value=0.0 if ok else 1.0, limit=0.0)
 
 
 def _check_device(ready: dict[str, Any]) -> None:
@@ -125,42 +139,46 @@ def _check_device(ready: dict[str, Any]) -> None:
         raise stage.StageError("infrastructure", f"train: {what}; `blueberry doctor` and torch must agree")
 
 
-def rehearse(arm: stage.Arm, track: Track) -> None:
+def rehearse(arm: stage.Arm, track: Track) -> int | None:
     """A start and a warm-up whose result is thrown away, so that no timed run pays for cold file and compile caches.
 
-    A failure is left to the run that follows, which records it.
+    Gives the number of parameters, by the arm's own word. A failure is left to the run that follows, which records it.
     """
     job = {**stage.job_for("train", track), "seed": 0, "budget_tokens": 1 << 20, "micro_batch": None, "resumes": False}
     fd = checkpoint.create()
     try:
         with contextlib.suppress(stage.StageError), stage.started(arm, job, fd, host.threads()) as channel:
-            stage.answer(channel, "ready")
+            return stage.number(stage.answer(channel, "ready"), "parameters", 1, 1 << 53)
+        return None
     finally:
         os.close(fd)
 
 
 def _serve(channel: wire.Channel, feed: Feed, start: float, tick: Tick, saves: Saves | None, before: Curve) -> Curve:
-    """Answers requests for tokens until the meter is empty. Points of the curve are the worker's word."""
+    """Answers requests for tokens until the meter is empty. Points of the curve are the worker's word.
+
+    A worker's state is taken once each time that it has been asked for, and on to the disk as it comes.
+    """
     curve = list(before)
-    kinds = ("take", "state") if saves else ("take",)
-    saved_at = time.monotonic()
+    saved_at, wanted = time.monotonic(), False
     while True:
-        request = stage.answer(channel, *kinds)
+        request = stage.answer(channel, *(("take", "state") if wanted else ("take",)))
         now = time.monotonic() - start
         points = _points(request)[: LONGEST_CURVE - len(curve)]
         curve += [(tokens, loss, round(now, 3)) for tokens, loss in points]
-        if saves is not None and request["kind"] == "state":
-            raw = channel.payload(request, stage.number(request, "bytes", 1, LARGEST))
-            saves.put(State(feed.served, now, tuple(curve), raw))  # all that was served has been trained on
-            saved_at = time.monotonic()
+        if request["kind"] == "state":
+            assert saves is not None, "a state is asked for only where there is a place for it"
+            stage.number(request, "bytes", 1, saves.largest)
+            saves.put(feed.served, now, tuple(curve), channel.pieces(request))  # all that was served is trained on
+            saved_at, wanted = time.monotonic(), False
             continue
         tick(feed.served, curve[-1][1] if curve else None, now)
         batch = feed.answer(request)
         if batch is None:
             channel.send({"kind": "end"})
             return tuple(curve)
-        save = saves is not None and time.monotonic() - saved_at >= saves.every_s
-        channel.send({"kind": "batch", "save": save}, batch)
+        wanted = wanted or (saves is not None and time.monotonic() - saved_at >= saves.every_s)
+        channel.send({"kind": "batch", "save": wanted}, batch)
 
 
 def _points(request: dict[str, Any]) -> list[tuple[int, float]]:
@@ -172,6 +190,13 @@ def _points(request: dict[str, Any]) -> list[tuple[int, float]]:
     if not all(math.isfinite(loss) and 0 <= tokens < 1 << 53 for tokens, loss in found):
         raise wire.WireError("progress points out of bounds")
     return found
+
+
+def _share(value: object) -> float | None:
+    """A number from 0 to 1; None for anything else that a worker may say."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1:
+        return None
+    return round(float(value), 4)
 
 
 def _model_facts(told: dict[str, Any]) -> ModelFacts:
@@ -189,4 +214,5 @@ def _model_facts(told: dict[str, Any]) -> ModelFacts:
         fitted=told.get("fitted") is True,
         precision=stage.text(told.get("precision"), 8),
         peak_memory_bytes=count("peak_memory_bytes"),
+        unmoved=_share(told.get("unmoved")),
     )

@@ -6,6 +6,7 @@ another future (see harness/audit/causality.py).
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -137,8 +138,8 @@ def audit(
 ) -> tuple[AuditResult, ...]:
     """Repeats sampled predictions with the future replaced; the cuts come from the system's randomness."""
     rng = np.random.default_rng()
-    cuts = causality.draw_cuts(scored.log_probabilities, reference, count, rng)
-    return ask_again(arm, track, fd, rows, scored.log_probabilities, cuts, rng, threads)
+    rounds = list(causality.draw_rounds(scored.log_probabilities, reference, count, rng))
+    return ask_again(arm, track, fd, rows, scored.log_probabilities, rounds, rng, threads)
 
 
 def ask_again(
@@ -147,11 +148,29 @@ def ask_again(
     fd: int,
     rows: Rows,
     committed_scores: NDArray[np.float32],
-    cuts: causality.Cuts,
+    rounds: Sequence[causality.Cuts],
     rng: np.random.Generator,
     threads: int,
 ) -> tuple[AuditResult, ...]:
-    """Committed scores (R, T) of `rows` (R, T + 1) against a fresh worker's logits at the cuts, with false futures."""
+    """Committed scores (R, T) of `rows` (R, T + 1) against what fresh workers, one for each round, say of the cuts."""
+
+    def difference(cuts: causality.Cuts) -> NDArray[np.float64]:
+        logits = _logits(arm, track, fd, rows, cuts, rng, threads)
+        return causality.difference(committed_scores, rows, cuts, logits)
+
+    return causality.compare(rounds, [difference(cuts) for cuts in rounds], track.audit_tolerance)
+
+
+def _logits(
+    arm: Arm,
+    track: TextTrack | CaptionTrack,
+    fd: int,
+    rows: Rows,
+    cuts: causality.Cuts,
+    rng: np.random.Generator,
+    threads: int,
+) -> NDArray[np.float32]:
+    """A fresh worker's logits (n, V) at the cuts, with false futures after them."""
     asked = causality.false_futures(rows, cuts, rng)  # (n, T)
     logits = np.empty((len(asked), track.vocab_size), np.float32)
     with stage.on_checkpoint("audit", arm, track, fd, threads) as channel:
@@ -161,4 +180,4 @@ def ask_again(
             size = len(batch) * track.vocab_size * 4
             raw = stage.exchange(channel, header, batch.astype("<u2").tobytes(), "logits", size)
             logits[part] = np.frombuffer(raw, "<f4").reshape(len(batch), -1)
-    return causality.compare(committed_scores, rows, cuts, logits)
+    return logits

@@ -77,7 +77,7 @@ def _audited(arm: Arm, track: Track, say: Say) -> tuple[AuditResult, ...]:
     try:
         asked = measure.held_out(prepared, track, test, "validation", "probe")
         scored = measure.score(arm, track, fd, asked, threads)
-        checks = scored.checks
+        checks = (trained.warm_up, *scored.checks)
         if controlled:
             least = control.floor(track.scored_tokens(test))
             checks += (AuditResult(id="too-good", ok=scored.loss >= least, value=scored.loss, limit=least),)

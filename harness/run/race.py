@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import datetime
+import hashlib
 import io
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -21,16 +22,19 @@ from numpy.typing import NDArray
 
 from harness.audit import band
 from harness.decide.failures import ENDED
+from harness.errors import MachineError
 from harness.records.atomic import write_atomically
-from harness.records.record import AuditResult, Metrics, RunRecord, RunSpec, Status
+from harness.records.record import AuditResult, Metrics, ModelFacts, RunRecord, RunSpec, Status
 from harness.records.store import Store
 from harness.run import arms, host, judge, kept, sandbox
 from harness.run.alone import alone
 from harness.run.measure import Prepared, Scored, measure_of
-from harness.run.saved import Saves
+from harness.run.saved import Saves, largest
 from harness.run.stage import Arm, StageError
 from harness.submission.patch import PatchedCore
 from harness.tracks import Budget, Track
+
+_DIGEST = hashlib.sha256().digest_size
 
 
 class Reporter(Protocol):
@@ -88,6 +92,7 @@ class Bench:
     micro_batch: int | None
     epochs: int
     reporter: Reporter
+    core_parameters: int | None = None  # by the core's own word, which is the maintainers'; None without a rehearsal
 
     @classmethod
     @contextlib.contextmanager
@@ -100,8 +105,8 @@ class Bench:
             reporter.opened(evaluation)
             for record in order.store.bury_orphans(evaluation, sandbox.name()):
                 reporter.note(f"{record.spec.stem} had been started and was cut off; it runs again")
-            for arm in built.values() if order.budget.listed else ():  # nobody compares times of the test suite's
-                judge.rehearse(arm, order.track)
+            warm = built if order.budget.listed else {}  # nobody compares times of the test suite's
+            sizes = {name: judge.rehearse(arm, order.track) for name, arm in warm.items()}
             yield cls(
                 store=order.store,
                 evaluation=evaluation,
@@ -113,6 +118,7 @@ class Bench:
                 work=work,
                 kept=kept.cell_folder(order.root, order.track.name, order.budget.name),
                 before=frozenset(run.spec.stem for run in order.store.runs(evaluation)),
+                core_parameters=sizes.get("core"),
                 micro_batch=order.micro_batch,
                 epochs=order.epochs,
                 reporter=reporter,
@@ -187,6 +193,8 @@ def _train(bench: Bench, spec: RunSpec) -> _Run:
         seed = host.worker_seed(bench.secret, spec.seed, spec.init_key)
         arm, tokens = bench.arms[spec.arm], spec.tokens
         run.trained = judge.train(arm, bench.track, tokens, seed, feed, bench.micro_batch, tick, saves)
+        run.audits += (run.trained.warm_up,)
+        _refuse_broken(run)
     except StageError as failure:
         run.failure = failure
     return run
@@ -195,27 +203,26 @@ def _train(bench: Bench, spec: RunSpec) -> _Run:
 def _saves(bench: Bench, spec: RunSpec) -> Saves | None:
     """Where the state of a long run is kept, for all its attempts."""
     every, first = bench.budget.save_every_s, spec.model_copy(update={"attempt": 1})
-    return None if every is None else Saves(bench.work / "saved" / first.stem, every)
+    return None if every is None else Saves(bench.work / "saved" / first.stem, every, largest(bench.core_parameters))
 
 
 def _hold_to_band(bench: Bench, runs: Sequence[_Run]) -> None:
     """Compares the size of a submission with that of the core in its pair, or in an earlier one."""
-    trained = {run.spec.arm: run.trained.checkpoint.parameters for run in runs if run.trained}
-    core = trained.get("core") or _known_core_size(bench)
+    models = {run.spec.arm: run.trained.model for run in runs if run.trained}
+    core = models.get("core") or _known_core(bench)
     for run in runs:
         if run.alive and run.spec.arm != "core" and core is not None:
-            size = band.size(trained[run.spec.arm], core, bench.track.embedding_parameters)
-            run.audits = (size,)
+            run.audits += band.size(models[run.spec.arm], core, bench.track.embedding_parameters)
             try:
                 _refuse_broken(run)
             except StageError as failure:
                 run.failure = failure
 
 
-def _known_core_size(bench: Bench) -> int | None:
-    """Parameters of the core in a completed run of this evaluation."""
+def _known_core(bench: Bench) -> ModelFacts | None:
+    """The core's model in a completed run of this evaluation."""
     runs = bench.store.runs(bench.evaluation)
-    known = (run.model.parameters for run in runs if run.spec.arm == "core" and run.status == "completed" and run.model)
+    known = (run.model for run in runs if run.spec.arm == "core" and run.status == "completed" and run.model)
     return next(known, None)
 
 
@@ -280,7 +287,14 @@ def _reference_path(bench: Bench, spec: RunSpec) -> Path:
 
 def _earlier_reference(bench: Bench, spec: RunSpec) -> NDArray[np.float32] | None:
     path = _reference_path(bench, spec)
-    return np.load(path) if path.exists() else None
+    if not path.exists():
+        return None
+    whole = path.read_bytes()
+    if hashlib.sha256(whole[_DIGEST:]).digest() != whole[:_DIGEST]:
+        fix = "remove this file and run the same command again: the audit of this pair then looks everywhere alike"
+        raise MachineError(str(path), "is damaged: the core's scores, where the audit looks for gains", fix)
+    found: NDArray[np.float32] = np.load(io.BytesIO(whole[_DIGEST:]))
+    return found
 
 
 def _finish(bench: Bench, run: _Run) -> RunRecord:
@@ -303,7 +317,7 @@ def _keep_reference(bench: Bench, run: _Run) -> None:
     assert run.scored is not None
     raw = io.BytesIO()
     np.save(raw, run.scored.by_item)
-    write_atomically(_reference_path(bench, run.spec), raw.getvalue())
+    write_atomically(_reference_path(bench, run.spec), [hashlib.sha256(raw.getbuffer()).digest(), raw.getvalue()])
 
 
 def _record(bench: Bench, run: _Run) -> RunRecord:

@@ -88,7 +88,7 @@ def audit(
     chosen = asked[repeats.items]
     codes = encoded(arm, track, fd, chosen, 1, threads)
     again = _errors(chosen, decoded(arm, track, fd, codes, 1, threads))
-    return auditing.compare(scored.errors, repeats, again)
+    return auditing.compare(scored.errors, repeats, again, track.audit_tolerance)
 
 
 def encoded(arm: Arm, track: ImageTrack, fd: int, asked: Array, rows: int, threads: int) -> NDArray[np.uint16]:

@@ -92,9 +92,9 @@ class Worker:
         self.closing.close()
         return status
 
-    def exceeded(self) -> None:
+    def end(self, its_fault: bool) -> None:
         """What the watchdog does."""
-        self.over = True
+        self.over = self.over or its_fault
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self.process.pid, signal.SIGKILL)
 
@@ -131,8 +131,10 @@ def launch(
         )
         members = watch.descendants if chosen == "bubblewrap" else watch.of_group
         worker = Worker(process, functools.partial(members, process.pid), closing.pop_all(), chosen, joined)
-    if chosen != "none" and not joined:
-        worker.closing.callback(watch.Watchdog(worker.processes, bounds, worker.exceeded).stop)
+    if chosen != "none":
+        on_disk = scratch if chosen == "landlock" else None  # bubblewrap's is in memory
+        dog = watch.Watchdog(worker.processes, bounds, worker.end, held=bool(joined), scratch=on_disk)
+        worker.closing.callback(dog.stop)
     return worker
 
 
@@ -213,7 +215,13 @@ def _trial(backend: Backend) -> str:
 
 
 def require() -> None:
-    """Official runs are of strangers' code: raises MachineError where nothing holds it."""
+    """Official runs and those in CI are of strangers' code: raises MachineError where nothing holds it."""
     if name() == "none":
         found = "; ".join(f"{backend}: {what}" for backend, what in examined())
-        raise MachineError("sandbox", f"official runs need one, and none works here ({found})", INSTALL)
+        raise MachineError("sandbox", f"strangers' code needs one, and none works here ({found})", INSTALL)
+
+
+def require_in_ci() -> None:
+    """For whatever runs the code of a submission: in CI it is a stranger's."""
+    if os.environ.get("CI") == "true":
+        require()

@@ -57,9 +57,10 @@ def keep(root: Path, evaluation_id: str, salt: str) -> None:
 def recall(root: Path, evaluation_id: str, salt_sha256: str) -> str:
     """The salt of an open evaluation; raises MachineError when it was begun elsewhere."""
     path = _path(root, evaluation_id)
-    salt = path.read_text(encoding="utf-8").strip() if path.exists() else ""
+    salt = path.read_text(encoding="utf-8", errors="replace").strip() if path.exists() else ""
     if digest(salt) != salt_sha256:
-        what = f"evaluation {evaluation_id} is open, but its salt is not on this machine"
+        trouble = "is damaged" if path.exists() else "is not on this machine"
+        what = f"evaluation {evaluation_id} is open, but its salt {trouble}"
         fix = "finish it where it was begun, or remove its file from evaluations/ and its folder from runs/"
         raise MachineError(str(path), what, fix)
     return salt

@@ -104,7 +104,7 @@ def audit(
     """Asks for sampled velocities again, one at a time."""
     repeats = auditing.draw_repeats(scored.by_item, reference, count, np.random.default_rng())
     again = _errors(arm, track, fd, asked, repeats.items, 1, threads)
-    return auditing.compare(scored.errors, repeats, again)
+    return auditing.compare(scored.errors, repeats, again, track.audit_tolerance)
 
 
 def _errors(

@@ -12,9 +12,11 @@ import os
 import select
 import struct
 import time
+from collections.abc import Iterator
 from typing import Any, NoReturn
 
 HEADER_LIMIT = 65_536  # bytes; the largest honest header is below 2 kB
+PIECE_BYTES = 1 << 20
 
 
 class WireError(Exception):
@@ -83,15 +85,23 @@ class Channel:
             header = json.loads(self._read(length), parse_constant=_refuse_constant)
         except (ValueError, RecursionError) as error:
             raise WireError("a header that is not JSON") from error
-        if not isinstance(header, dict) or not isinstance(header.get("bytes"), int):
+        length = header.get("bytes") if isinstance(header, dict) else None
+        if type(length) is not int or length < 0:
             raise WireError("a header that is not an object with its payload's length")
-        return header
+        return dict(header)
 
     def payload(self, header: dict[str, Any], size: int) -> bytes:
         """The payload of `header`, which must be exactly `size` bytes long."""
         if header["bytes"] != size:
-            raise WireError(f"a payload of {header['bytes']} bytes where {size} were asked for")
+            raise WireError(f"a payload of {str(header['bytes'])[:40]} bytes where {size} were asked for")
         return self._read(size)
+
+    def pieces(self, header: dict[str, Any]) -> Iterator[bytes]:
+        """The payload of `header`, whose length the caller has looked at, in pieces: it need not fit into memory."""
+        left = header["bytes"]
+        while left:
+            yield self._read(min(left, PIECE_BYTES))
+            left -= min(left, PIECE_BYTES)
 
     def _read(self, size: int) -> bytes:
         buffer = bytearray(size)

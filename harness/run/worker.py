@@ -9,6 +9,7 @@ believes nothing else.
 from __future__ import annotations
 
 import ctypes
+import hashlib
 import importlib
 import io
 import math
@@ -23,6 +24,7 @@ FOLDER = Path(__file__).resolve().parent
 PR_SET_PDEATHSIG = 1
 CURVE_POINTS = 64
 NO_TOKEN = 0xFFFF  # fills rows of captions up to the length of the longest
+SAMPLED = 1_024  # numbers of a weight that are looked at again at the end
 EARLY_UPDATES = 100  # in which two arms that compute the same must have nearly the same losses
 
 
@@ -136,24 +138,60 @@ def peak_memory_bytes(torch: Any) -> int:
     return int(status.partition("VmHWM:")[2].split()[0]) * 1024
 
 
+def fingerprint(torch: Any, trainer: Any) -> str:
+    """Of what a warm-up must leave as it was: weights, their average, the optimizer's state and the random state."""
+    digest = hashlib.sha256()
+
+    def add(value: Any) -> None:
+        if isinstance(value, torch.Tensor):
+            digest.update(repr((value.dtype, value.shape)).encode())
+            digest.update(value.detach().cpu().reshape(-1).contiguous().view(torch.uint8).numpy())
+        elif isinstance(value, dict):
+            for name in sorted(value, key=repr):
+                digest.update(repr(name).encode())
+                add(value[name])
+        elif isinstance(value, list | tuple):
+            for part in value:
+                add(part)
+        else:
+            digest.update(repr(value).encode())
+
+    found = trainer.snapshot()
+    optimizer = found["optimizer"]
+    if isinstance(optimizer, dict):  # torch's own also tell their rates, which every update sets anew
+        optimizer = optimizer.get("state", optimizer)
+    add([found["model"], optimizer, found["average"], found["steps"], torch.get_rng_state()])
+    add(torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [])
+    return digest.hexdigest()
+
+
+def sampled(model: Any) -> list[Any]:
+    """Some numbers from everywhere in every weight: enough to see whether it has moved, in no time."""
+    return [p.detach().flatten()[:: max(1, p.numel() // SAMPLED)].clone() for p in model.parameters()]
+
+
 def train(channel: Any, job: dict[str, Any], checkpoint: str) -> None:
     torch, recipe, core = import_core(job)
     device = device_of(torch)
     model = core.build(getattr(recipe, job["model"]), recipe.PRESETS[job["preset"]], job["seed"], device)
     trainer = core.Trainer(model, job["budget_tokens"], precision="auto", micro_batch=job["micro_batch"])
+    at_first, before = sampled(model), fingerprint(torch, trainer)
     trainer.warm_up()
+    warm_up = [before, fingerprint(torch, trainer)]
     if job["resumes"]:
         state = channel.receive()
         raw = io.BytesIO(channel.payload(state, state["bytes"]))
         trainer.resume(torch.load(raw, map_location=device, weights_only=True))
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
-    channel.send({**trainer.facts(), "kind": "ready", "device": name})
+    channel.send({**trainer.facts(), "kind": "ready", "device": name, "warm_up": warm_up})
     trainer.train(STREAMS[job["metric"]](channel, torch, job, trainer))
     from safetensors.torch import save
 
     state = {key: value.detach().to("cpu").contiguous() for key, value in trainer.state().items()}
     Path(checkpoint).write_bytes(save(state))  # save_file would rename a file of its own over the name
-    channel.send({"kind": "done", "peak_memory_bytes": peak_memory_bytes(torch), **trainer.facts()})
+    moved = [not torch.equal(*two) for two in zip(at_first, sampled(model), strict=True)]
+    late = {"peak_memory_bytes": peak_memory_bytes(torch), "unmoved": 1 - sum(moved) / len(moved)}
+    channel.send({"kind": "done", **late, **trainer.facts()})
 
 
 def load_model(job: dict[str, Any], checkpoint: str) -> tuple[Any, Any, Any, Any]:

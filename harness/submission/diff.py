@@ -65,6 +65,11 @@ class Diff:
     removed: int  # lines
     faults: tuple[Fault, ...]
 
+    @property
+    def added_lines(self) -> tuple[str, ...]:
+        """The text that it adds."""
+        return tuple(hunk.new[at] for change in self.changes for hunk in change.hunks for at in hunk.added)
+
 
 def parse_diff(text: str, where: str = "patch.diff") -> Diff:
     """Read a patch. Never raises: what is wrong with it is in `faults`."""

@@ -21,7 +21,7 @@ from harness.rules import MAX_CHANGED_LINES, MAX_COMPRESSED_KIB, fault
 from harness.submission.diff import Diff, apply_change, parse_diff
 from harness.submission.files import decode, hidden_fault, place, read_hostile
 from harness.submission.git import git
-from harness.submission.literals import source_faults
+from harness.submission.literals import read_source, table_faults
 from harness.submission.manifest import FILE as MANIFEST
 from harness.submission.manifest import Manifest, load_manifest
 from harness.submission.root import is_slug
@@ -263,6 +263,7 @@ def _result(diff: Diff, core: Core, where: str) -> tuple[dict[str, bytes], list[
     """The patched core and the faults of fitting the patch to it. A file whose diff is broken is left as it was."""
     result = dict(core)
     faults = []
+    literals = 0
     for change in diff.changes:
         spot = f"{where}:{change.line}"
         if change.kind == "delete" and change.path in CONTRACT:
@@ -281,8 +282,10 @@ def _result(diff: Diff, core: Core, where: str) -> tuple[dict[str, bytes], list[
             del result[change.path]
         else:
             result[change.path] = image.text.encode()
-            faults += source_faults(change.path, image.text, image.added)
-    return result, faults
+            source = read_source(change.path, image.text, image.added)
+            faults += source.faults
+            literals += source.literals
+    return result, [*faults, *table_faults(where, diff.added_lines, literals)]
 
 
 def _shadows(path: str, core: Core) -> bool:

@@ -5,8 +5,11 @@ from hypothesis import strategies as st
 from scipy.special import log_softmax
 
 from harness.audit import causality
+from harness.records.record import AuditResult
+from harness.tracks import track_named
 
 VOCAB = 50
+TOLERANCE = track_named("llm-tiny").audit_tolerance
 
 
 def rows_and_scores(seed: int, rows: int = 40, tokens: int = 16) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -22,10 +25,26 @@ def audited(logits: np.ndarray, cuts: causality.Cuts) -> np.ndarray:
     return logits[cuts.rows, cuts.positions]
 
 
+def compare(scores: np.ndarray, ids: np.ndarray, cuts: causality.Cuts, logits: np.ndarray) -> tuple[AuditResult, ...]:
+    return causality.compare([cuts], [causality.difference(scores, ids, cuts, logits)], TOLERANCE)
+
+
+def test_where_there_are_too_few_rows_for_all_cuts_another_process_is_asked_for_the_rest() -> None:
+    ids, logits, scores = rows_and_scores(7, rows=40)
+    rounds = list(causality.draw_rounds(scores, None, 100, np.random.default_rng(1)))
+    assert [len(cuts.rows) for cuts in rounds] == [40, 40, 20]
+    assert all(len(set(cuts.rows)) == len(cuts.rows) for cuts in rounds)
+    found = [causality.difference(scores, ids, cuts, audited(logits, cuts)) for cuts in rounds]
+    asked = {result.id: result.value for result in causality.compare(rounds, found, TOLERANCE)}
+    assert asked["audit-asked"] == 100
+    found[2] += 0.02
+    assert not causality.compare(rounds, found, TOLERANCE)[0].ok
+
+
 def test_an_honest_model_passes_with_no_difference() -> None:
     ids, logits, scores = rows_and_scores(0)
     cuts = causality.draw_cuts(scores, None, 40, np.random.default_rng(1))
-    results = causality.compare(scores, ids, cuts, audited(logits, cuts))
+    results = compare(scores, ids, cuts, audited(logits, cuts))
     assert all(result.ok for result in results)
     assert results[0].value < 1e-5
 
@@ -33,7 +52,7 @@ def test_an_honest_model_passes_with_no_difference() -> None:
 def test_a_score_that_saw_the_target_is_refused() -> None:
     ids, logits, scores = rows_and_scores(0)
     cuts = causality.draw_cuts(scores + 0.02, scores, 40, np.random.default_rng(1))
-    results = {r.id: r for r in causality.compare(scores + np.float32(0.02), ids, cuts, audited(logits, cuts))}
+    results = {r.id: r for r in compare(scores + np.float32(0.02), ids, cuts, audited(logits, cuts))}
     assert not results["audit-causality"].ok
 
 
@@ -41,7 +60,7 @@ def test_a_small_gain_everywhere_is_refused_by_the_mean() -> None:
     ids, logits, scores = rows_and_scores(0)
     cheated = scores + np.float32(0.002)
     cuts = causality.draw_cuts(cheated, scores, 40, np.random.default_rng(1))
-    results = {r.id: r for r in causality.compare(cheated, ids, cuts, audited(logits, cuts))}
+    results = {r.id: r for r in compare(cheated, ids, cuts, audited(logits, cuts))}
     assert results["audit-causality"].ok and not results["audit-mean"].ok
 
 
@@ -99,5 +118,5 @@ def test_a_row_that_is_not_finite_is_refused(value: float) -> None:
     rows = audited(logits, cuts)
     rows[3, :] = value
     with np.errstate(invalid="ignore"):
-        results = causality.compare(scores, ids, cuts, rows)
+        results = compare(scores, ids, cuts, rows)
     assert not results[0].ok

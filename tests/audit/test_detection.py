@@ -14,10 +14,11 @@ from numpy.typing import NDArray
 
 from harness.audit import causality
 from harness.audit.agreement import agreement
-from harness.tracks import budget_named
+from harness.tracks import budget_named, track_named
 
 Scores = NDArray[np.float32]
 DRAWS = 20
+TOLERANCE = track_named("llm-tiny").audit_tolerance
 CUTS = budget_named("8M").audit_cuts
 
 
@@ -31,7 +32,7 @@ def models(rng: np.random.Generator) -> tuple[Scores, Scores]:
 def flagged(committed: Scores, honest: Scores, core: Scores, rng: np.random.Generator) -> bool:
     cuts = causality.draw_cuts(committed, core, CUTS, rng)
     difference = (committed - honest)[cuts.rows, cuts.positions].astype(np.float64)
-    return not all(audit.ok for audit in agreement("audit-causality", difference, cuts.weights, causality.TOLERANCE))
+    return not all(audit.ok for audit in agreement("audit-causality", difference, cuts.weights, TOLERANCE))
 
 
 def peeks(share: float, gain: float) -> Callable[[Scores, np.random.Generator], Scores]:

@@ -8,8 +8,10 @@ from numpy.typing import NDArray
 
 from harness.audit.repeats import Repeats, compare, draw_repeats
 from harness.records.record import AuditResult
+from harness.tracks import track_named
 
 ITEMS = 1_000
+TOLERANCE = track_named("flow-tiny").audit_tolerance
 
 
 def errors(seed: int = 0) -> NDArray[np.float64]:
@@ -22,7 +24,7 @@ def audited(
     """`committed` was claimed, `honest` is what a fresh process finds; the core's errors are a little higher."""
     reference = (-honest * 1.01).astype(np.float32)
     repeats = draw_repeats((-committed).astype(np.float32), reference, count, np.random.default_rng(seed))
-    return {result.id: result for result in compare(committed, repeats, honest[repeats.items])}
+    return {result.id: result for result in compare(committed, repeats, honest[repeats.items], TOLERANCE)}
 
 
 def test_honest_errors_pass_and_are_repeated_to_the_bit() -> None:
@@ -52,7 +54,7 @@ def test_a_small_gain_on_every_image_is_found_in_the_mean(seed: int) -> None:
 
 def test_errors_that_are_not_finite_are_refused() -> None:
     repeats = Repeats(np.array([0, 1]), np.ones(2))
-    (result,) = compare(errors(), repeats, np.array([0.1, np.nan]))
+    (result,) = compare(errors(), repeats, np.array([0.1, np.nan]), TOLERANCE)
     assert not result.ok
 
 

@@ -310,9 +310,9 @@ def test_a_submission_that_fails_its_way_out_of_the_clock_goes_to_people(
 def test_work_that_no_clock_counts_goes_to_people_when_it_is_much_more_than_the_core_s(
     evaluation_file: Make, run_files: Make, stage: str
 ) -> None:
-    def judged(own: float) -> Any:
+    def judged(own: float, cores: Sequence[float] = (10.0,) * 4) -> Any:
         runs = [
-            run.model_copy(update={stage: own if run.spec.patch_sha else 10.0})
+            run.model_copy(update={stage: own if run.spec.patch_sha else cores[run.spec.pair]})
             for round in ("decide", "confirm")
             for run in run_files(MID[:4], round=round)
         ]
@@ -321,6 +321,8 @@ def test_work_that_no_clock_counts_goes_to_people_when_it_is_much_more_than_the_
     assert judged(24.0).verdict == "ACCEPT_LOSS"
     cell = judged(26.0)
     assert cell.verdict == "REVIEW_TRADEOFF" and "26 s, which no clock counts" in cell.reason
+    slowed = judged(26.0, cores=[10.0, 60.0, 60.0, 60.0])
+    assert slowed.verdict == "REVIEW_TRADEOFF", "it may be what slowed the core"
 
 
 def test_a_gain_that_validation_shows_and_the_test_split_does_not_is_pointed_out(
@@ -330,8 +332,12 @@ def test_a_gain_that_validation_shows_and_the_test_split_does_not_is_pointed_out
         runs = (*run_files([0.03, 0.031, 0.029, 0.03]), *run_files([fresh] * 4, round="confirm"))
         return judge_cell(evaluation_file(), runs, "loss")
 
-    assert not judged(0.02).fades, "winners are a little lucky"
-    assert judged(0.005).fades and judged(0.005).confirm.confirmed
+    assert not judged(0.02).fades and judged(0.02).verdict == "ACCEPT_LOSS", "winners are a little lucky"
+    cell = judged(0.005)
+    assert cell.fades and cell.confirm.confirmed
+    assert cell.verdict == "REVIEW_TRADEOFF" and "fades from 0.0305 to 0.0050" in cell.reason
+    gone = judged(-0.005)
+    assert (gone.verdict, gone.confirm.confirmed) == ("ACCEPT_LOSS", False), "that is revoked, and needs nobody"
 
 
 def test_a_batch_cut_to_fit_by_the_submission_alone_is_its_own_doing(evaluation_file: Make, run_files: Make) -> None:

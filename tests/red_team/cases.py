@@ -13,6 +13,7 @@ Outcome = Literal[
     "audit-causality",  # refused, by these rules
     "audit-score",
     "band",
+    "warm-up",
     "crashed",
     "timed-out",
     "unstable",  # worse: it diverged where the core did not
@@ -197,7 +198,7 @@ if os.fork() == 0:
         "learns-in-the-warm-up",
         ("train.py", "        self.model.load_state_dict(kept)\n", "{}\n"),
         "kept = self.model.state_dict()",
-        "no gain",
+        "warm-up",
     ),
     Case(
         "shadows-a-module",

@@ -27,7 +27,7 @@ HONEST = {
     "a-loss": ("lm.py", "        muon_lr=0.024,\n        muon_momentum=0.8,\n", "        muon_lr=0.0,\n"),
 }
 TOKEN = "GITHUB_TOKEN"
-REFUSED = get_args(Outcome)[:5]
+REFUSED = get_args(Outcome)[:6]
 
 
 @pytest.fixture(scope="module")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import shutil
 from pathlib import Path
@@ -13,6 +14,7 @@ from harness.confine import watch
 from harness.data.prepare import PreparedData
 from harness.data.stream import TokenStream
 from harness.run import arms, host, judge, nll, sandbox, stage
+from harness.run.saved import Saves
 from harness.run.stage import Arm, StageError
 from harness.tracks import track_named
 
@@ -27,7 +29,7 @@ channel = wire.Channel(int(sys.argv[1]), int(sys.argv[2]))
 checkpoint = f"/proc/self/fd/{sys.argv[3]}"
 job = channel.receive()
 facts = {"steps": 1, "batch_tokens": 512, "micro_batch": 2, "precision": "fp32", "fitted": False,
-         "active_parameters": 3, "peak_memory_bytes": 1, "device": DEVICE}
+         "active_parameters": 3, "peak_memory_bytes": 1, "device": DEVICE, "warm_up": ["a", "a"]}
 def ready(): channel.send({"kind": "ready", **facts})
 def take(rows=2, tokens=256, points=()):
     channel.send({"kind": "take", "rows": rows, "tokens": tokens, "points": list(points)})
@@ -60,13 +62,19 @@ def prepared(tmp_path: Path) -> PreparedData:
     return PreparedData(folder=folder, overlap={}, repeated=0, dropped=0, **facts, **counts)
 
 
-def train(tmp_path: Path, prepared: PreparedData, body: str, patience_s: float = stage.PATIENCE_S) -> judge.Trained:
+def train(
+    tmp_path: Path,
+    prepared: PreparedData,
+    body: str,
+    patience_s: float = stage.PATIENCE_S,
+    saves: Saves | None = None,
+) -> judge.Trained:
     folder = tmp_path / "arm"
     folder.mkdir()
     shutil.copy(arms.HERE / "wire.py", folder)
     (folder / "worker.py").write_text(PREAMBLE + body)
     feed = nll.feed(prepared, TRACK, 1, 8_192, epochs=1)
-    return judge.train(Arm("idea", folder, "p", patience_s), TRACK, 8_192, 1, feed, None, lambda *_: None)
+    return judge.train(Arm("idea", folder, "p", patience_s), TRACK, 8_192, 1, feed, None, lambda *_: None, saves)
 
 
 def failure(tmp_path: Path, prepared: PreparedData, body: str, patience_s: float = stage.PATIENCE_S) -> StageError:
@@ -115,6 +123,56 @@ def test_what_a_worker_says_of_itself_after_the_clock_changes_nothing(tmp_path: 
 def test_half_a_character_in_an_error_can_still_be_written_down(tmp_path: Path, prepared: PreparedData) -> None:
     error = failure(tmp_path, prepared, "channel.send({'kind': 'failed', 'error': 'x' + chr(0xd800)})")
     assert error.error.encode("utf-8") and "x" in error.error
+
+
+STATE = "channel.send({'kind': 'state'}, b'x' * 100)\n"
+
+
+def test_a_state_is_taken_when_it_was_asked_for_and_once(tmp_path: Path, prepared: PreparedData) -> None:
+    saves = Saves(tmp_path / "state", 0.0)
+    body = f"ready()\ntake()\n{STATE}while take() is not None: pass\ndone()"
+    train(tmp_path, prepared, body, saves=saves).checkpoint.close()
+    latest = saves.latest()
+    assert latest is not None and (latest.served, bytes(latest.raw)) == (512, b"x" * 100)
+
+
+@pytest.mark.parametrize(
+    ("body", "saves", "says"),
+    [
+        (f"ready()\n{STATE}", Saves(Path("state"), 0.0), "'state' where take was due"),
+        (f"ready()\ntake()\n{STATE}{STATE}", Saves(Path("state"), 0.0), "'state' where take was due"),
+        (f"ready()\ntake()\n{STATE}", Saves(Path("state"), 600.0), "'state' where take was due"),
+        (f"ready()\ntake()\n{STATE}", None, "'state' where take was due"),
+        (f"ready()\ntake()\n{STATE}", Saves(Path("state"), 0.0, largest=99), "bytes = 100"),
+    ],
+)
+def test_no_other_state_is_taken(
+    tmp_path: Path, prepared: PreparedData, body: str, saves: Saves | None, says: str
+) -> None:
+    place = dataclasses.replace(saves, path=tmp_path / "state") if saves else None
+    with pytest.raises(StageError) as caught:
+        train(tmp_path, prepared, body, saves=place)
+    assert caught.value.status == "crashed" and says in caught.value.error
+
+
+@pytest.mark.parametrize("told", ["None", "['a', 'b']", "['a']", "[1, 1]", "'aa'"])
+def test_a_warm_up_that_is_not_shown_to_have_left_nothing_is_refused(
+    tmp_path: Path, prepared: PreparedData, told: str
+) -> None:
+    body = f"facts['warm_up'] = {told}\nready()\nwhile take() is not None: pass\ndone()"
+    trained = train(tmp_path, prepared, body)
+    assert (trained.warm_up.id, trained.warm_up.ok) == ("warm-up", False)
+    trained.checkpoint.close()
+
+
+def test_dead_parameters_are_what_the_worker_says_in_bounds(tmp_path: Path, prepared: PreparedData) -> None:
+    for number, (told, share) in enumerate([("0.25", 0.25), ("2", None), ("'x'", None), ("True", None)]):
+        body = f"facts['unmoved'] = {told}\nready()\nwhile take() is not None: pass\ndone()"
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        trained = train(folder, prepared, body)
+        assert trained.model.unmoved == share
+        trained.checkpoint.close()
 
 
 MISBEHAVIOUR = [

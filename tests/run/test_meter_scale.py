@@ -29,7 +29,7 @@ import wire
 channel = wire.Channel(int(sys.argv[1]), int(sys.argv[2]))
 stage = channel.receive()["stage"]
 facts = {"steps": 0, "batch_tokens": 2048, "micro_batch": 8, "precision": "fp32", "fitted": False,
-         "active_parameters": 1, "peak_memory_bytes": 1, "device": DEVICE}
+         "active_parameters": 1, "peak_memory_bytes": 1, "device": DEVICE, "warm_up": ["a", "a"]}
 channel.send({"kind": "ready", **facts})
 counted = steps = 0
 while stage == "train":

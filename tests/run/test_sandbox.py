@@ -14,9 +14,12 @@ from typing import Any
 
 import pytest
 
-from harness.confine import closure, watch
+from harness.cli import generate, submissions
+from harness.confine import closure, seccomp, watch
+from harness.confine.job import ENTER, orders, python
 from harness.errors import MachineError
 from harness.run import sandbox
+from tests.conftest import REPOSITORY
 
 BACKENDS = [
     pytest.param(backend, marks=pytest.mark.skipif(bool(trouble), reason=f"{backend}: {trouble}"))
@@ -203,6 +206,40 @@ say({{
     assert {name: state for name, (state, _) in found.items()} == dict.fromkeys(found, "closed")
 
 
+def test_where_only_the_filter_stands_between_them_a_worker_signals_nobody_but_itself() -> None:
+    """As an ordinary user's worker under a Landlock that knows no scopes: the same user as the judge, no namespace."""
+    if os.uname().machine not in seccomp.ARCHITECTURES:
+        pytest.skip("no system call numbers")
+    told = orders(None, 64, None, seccomp.program(namespaces=False, signals=False))
+    body = """
+import fcntl, threading
+other = int(sys.argv[1])
+mine, signalled = os.getpid(), []
+signal.signal(signal.SIGUSR1, lambda *_: signalled.append(1))
+reading, _ = os.pipe()
+def owner(command, whom): fcntl.fcntl(reading, command, whom)
+say({
+    "signal": tried(lambda: os.kill(other, 0)),
+    "everybody": tried(lambda: os.kill(-1, 0)),
+    "another group": tried(lambda: os.kill(-other, 0)),
+    "queued": tried(lambda: called(129, other, 0, ctypes.create_string_buffer(128))),
+    "to a thread": tried(lambda: called(234, other, other, 0)),
+    "about a descriptor": tried(lambda: owner(fcntl.F_SETOWN, other)),
+    "itself": tried(lambda: os.kill(mine, signal.SIGUSR1)),
+    "raised": tried(lambda: signal.raise_signal(signal.SIGUSR1)),
+    "its own group": tried(lambda: os.kill(0, 0)),
+    "its own group by number": tried(lambda: os.killpg(mine, 0)),
+})
+"""
+    with subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"], start_new_session=True) as other:
+        command = python(str(ENTER), told, ["-c", PREAMBLE + body, str(other.pid)])
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60, start_new_session=True, check=True)
+        other.kill()
+    found = {name: state for name, (state, _) in json.loads(done.stdout).items()}
+    allowed = ("itself", "raised", "its own group", "its own group by number")
+    assert found == {name: "open" if name in allowed else "closed" for name in found}
+
+
 @pytest.mark.skipif(os.uname().machine != "x86_64", reason="numbers of x86-64")
 def test_calls_that_reach_the_kernel_are_refused(inside: Inside) -> None:
     numbers = {
@@ -329,12 +366,106 @@ def test_without_cgroups_a_watchdog_holds_the_bound(
     assert worker.over
 
 
+@pytest.mark.skipif(bool(sandbox.trouble("landlock")), reason="no Landlock")
+@pytest.mark.parametrize("hidden", [False, True])
+def test_a_worker_that_fills_the_disk_is_ended_and_blamed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, hidden: bool
+) -> None:
+    monkeypatch.setattr(watch, "default_bounds", lambda: watch.Bounds(1 << 30, 64, scratch_bytes=8 << 20))
+    if hidden:  # deleted, and held open: seen in the free space alone
+        left = iter([10 << 30])
+        monkeypatch.setattr(watch, "_free", lambda folder: next(left, watch.LEAST_FREE_BYTES - 1))
+    place = "os.environ['HOME'] + '/' + " + ("'small'" if hidden else "'bomb'")
+    body = f"open({place}, 'wb').write(bytes({1 if hidden else 32} << 20))\ntime.sleep(60)\n"
+    worker = start(tmp_path, body, "landlock")
+    worker.process.wait(timeout=30)
+    worker.kill()
+    assert worker.over
+
+
+def test_when_the_machine_runs_out_of_memory_the_worker_is_ended_and_blamed_only_if_it_has_it(
+    tmp_path: Path, backend: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(watch, "available_memory", lambda: 0)
+    worker = start(tmp_path, "time.sleep(60)\n", backend)
+    worker.process.wait(timeout=30)
+    worker.kill()
+    assert not worker.over
+    monkeypatch.setattr(watch, "total_memory", lambda: 1 << 20)
+    monkeypatch.setattr(watch, "default_bounds", lambda: watch.Bounds(1 << 40, 64))
+    worker = start(tmp_path, "held = bytes(1 << 24)\ntime.sleep(60)\n", backend)
+    worker.process.wait(timeout=30)
+    worker.kill()
+    assert worker.over
+
+
+@pytest.mark.skipif(bool(sandbox.trouble("bubblewrap")), reason="no bubblewrap")
+def test_memory_file_systems_are_a_share_of_the_memory(tmp_path: Path) -> None:
+    program = "say([os.statvfs(p).f_blocks * os.statvfs(p).f_frsize for p in ('/tmp', '/dev/shm')])"
+    worker = start(tmp_path, program, "bubblewrap")
+    worker.process.wait(timeout=30)
+    worker.kill()
+    sizes = json.loads(worker.printed.splitlines()[-1])
+    assert all(0 < size <= watch.total_memory() // 16 + 4096 for size in sizes)
+
+
+@pytest.mark.parametrize(
+    ("own", "counted", "expected"),
+    [
+        ("/", "", ""),
+        ("/a.slice/b.scope", "a.slice", "a.slice"),
+        ("/a.slice/b.scope", "a.slice/b.scope", "a.slice/b.scope"),
+    ],
+)
+def test_a_unified_cgroup_is_made_where_its_own_groups_limits_hold(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, own: str, counted: str, expected: str
+) -> None:
+    groups, told = tmp_path / "cgroup", tmp_path / "self"
+    (groups / "a.slice" / "b.scope").mkdir(parents=True)
+    for folder in (groups, groups / "a.slice", groups / "a.slice" / "b.scope"):
+        (folder / "cgroup.controllers").write_text("cpu memory pids\n")
+        (folder / "cgroup.subtree_control").write_text("cpu\n")
+    (groups / counted / "cgroup.subtree_control").write_text("cpu memory pids\n")
+    told.write_text(f"0::{own}\n")
+    monkeypatch.setattr(watch, "CGROUPS", groups)
+    monkeypatch.setattr(watch, "OWN", told)
+    with watch.cgroup(watch.Bounds(1 << 30, 64)) as joined:
+        assert [one.parent.parent for one in joined] == [groups / expected]
+        limits = {
+            name: (joined[0].parent / name).read_text() for name in ("memory.max", "memory.oom.group", "pids.max")
+        }
+    assert limits == {"memory.max": str(1 << 30), "memory.oom.group": "1", "pids.max": "64"}
+
+
+def test_where_no_group_may_be_counted_there_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "cgroup.controllers").write_text("memory pids\n")
+    (tmp_path / "cgroup.subtree_control").write_text("\n")
+    told = tmp_path / "self"
+    told.write_text("0::/\n")
+    monkeypatch.setattr(watch, "CGROUPS", tmp_path)
+    monkeypatch.setattr(watch, "OWN", told)
+    with watch.cgroup(watch.Bounds(1 << 30, 64)) as joined:
+        assert joined == ()
+
+
 def test_a_stage_leaves_nothing_for_the_next(inside: Inside) -> None:
     places = ["/tmp/left", "/dev/shm/left", "/var/tmp/left"]
     leave = f"say([tried(lambda p=p: open(p, 'w').write('x')) for p in {places!r} + [os.environ['HOME'] + '/left']])"
     inside(leave)
     look = f"say([os.path.exists(p) for p in {places!r} + [os.environ['HOME'] + '/left']])"
     assert inside(look) == [False] * 4
+
+
+@pytest.mark.parametrize("verb", ["check", "generate", "quality"])
+def test_in_ci_nothing_of_a_submission_is_run_where_nothing_works(verb: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sandbox, "name", lambda: "none")
+    monkeypatch.setenv("CI", "true")
+    monkeypatch.chdir(REPOSITORY)
+    with pytest.raises(MachineError, match="bubblewrap"):
+        if verb == "check":
+            submissions.check("token-smear", probe=True)
+        else:
+            getattr(generate, verb)("flow-tiny/smoke/core")
 
 
 def test_official_runs_are_refused_where_nothing_works(monkeypatch: pytest.MonkeyPatch) -> None:

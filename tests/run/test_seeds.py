@@ -46,6 +46,18 @@ def test_a_salt_is_kept_for_the_owner_alone_until_it_is_published(tmp_path: Path
         seeds.recall(tmp_path, "e", seeds.digest(salt))
 
 
+def test_a_salt_that_was_cut_short_or_has_changed_is_named(tmp_path: Path) -> None:
+    salt = "5" * 64
+    seeds.keep(tmp_path, "e", salt)
+    path = next((tmp_path / ".blueberry" / "salts").iterdir())
+    whole = path.read_bytes()
+    flipped = (whole[:at] + bytes([whole[at] ^ 0x80]) + whole[at + 1 :] for at in range(len(whole)))
+    for damaged in (*(whole[:length] for length in range(64)), *flipped):
+        path.write_bytes(damaged)
+        with pytest.raises(MachineError, match="salt is damaged"):
+            seeds.recall(tmp_path, "e", seeds.digest(salt))
+
+
 def test_another_salt_than_the_frozen_one_is_refused(tmp_path: Path) -> None:
     seeds.keep(tmp_path, "e", "another")
     with pytest.raises(MachineError):

@@ -6,7 +6,8 @@ import time
 
 import pytest
 
-from harness.submission.literals import source_faults
+from harness.submission.literals import read_source, table_faults
+from tests.conftest import REPOSITORY
 
 LINE = '    "' + "a" * 90 + '",'
 SEVEN = "\n".join([LINE] * 7)  # 7 lines of about 93 characters
@@ -14,7 +15,7 @@ SEVEN = "\n".join([LINE] * 7)  # 7 lines of about 93 characters
 
 def _rules(text: str, added: frozenset[int] | None = None) -> list[str]:
     every = frozenset(range(1, text.count("\n") + 2))
-    return [fault.rule for fault in source_faults("model_core/a.py", text, every if added is None else added)]
+    return [fault.rule for fault in read_source("model_core/a.py", text, every if added is None else added).faults]
 
 
 @pytest.mark.parametrize(
@@ -61,9 +62,24 @@ def test_only_what_the_patch_adds_counts_so_a_long_docstring_can_be_mended() -> 
 
 @pytest.mark.parametrize("text", ["x = (", "x = = 1", "x = " + "-" * 200_000 + "1", "x = " + "9" * 5_000, "\0", "  x"])
 def test_what_python_cannot_parse_is_refused_with_its_line(text: str) -> None:
-    faults = source_faults("model_core/a.py", text, frozenset())
+    faults = read_source("model_core/a.py", text, frozenset()).faults
     assert [fault.rule for fault in faults] == ["patch-syntax"]
     assert faults[0].where == "model_core/a.py:1"
+
+
+def test_literals_are_counted_together_and_prose_and_short_ones_are_not() -> None:
+    every = frozenset(range(1, 5))
+    assert read_source("model_core/a.py", "x = 'aaaaaaaaaaaaaa'\ny = 'aaaaaaaaaaaaaaaa'\n", every).literals == 34
+    assert read_source("model_core/a.py", '"""' + "a" * 300 + '"""\nx = "a" * 3\n', every).literals == 0
+
+
+def test_every_module_of_the_core_could_be_added_as_it_is() -> None:
+    modules = sorted((REPOSITORY / "model_core").glob("*.py"))
+    for module in modules:
+        text = module.read_text()
+        source = read_source(module.name, text, frozenset(range(1, text.count("\n") + 1)))
+        assert table_faults(module.name, tuple(text.splitlines(keepends=True)), source.literals) == ()
+    assert len(modules) > 8
 
 
 def test_nested_lists_cost_no_more_than_flat_ones() -> None:

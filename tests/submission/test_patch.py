@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import argparse
+import ast
+import base64
+import inspect
 import json
+import lzma
 import os
 import random
 import subprocess
@@ -41,6 +46,9 @@ def _width(new: str, old: str = "WIDTH = 4") -> str:
 _NOISE = random.Random(0)
 _LONG_LINES = [f"# {_NOISE.randbytes(170).hex()}" for _ in range(390)]
 _LM = "model_core/lm.py"
+# text as a table of it would be written: packed, in pieces that are short enough each
+_PACKED = base64.b85encode(lzma.compress("".join(map(inspect.getsource, (inspect, json, argparse, ast))).encode()))
+_TABLE = [_PACKED[at : at + 480].decode() for at in range(0, 48_000, 480)]
 
 CASES = {
     "a path outside model_core": (_new_file("harness/x.py", "x = 1"), "patch-outside", "harness/x.py"),
@@ -102,6 +110,31 @@ CASES = {
         "gains",
     ),
     "a long line": (_new_file("model_core/a.py", f"# {'x' * 600}"), "patch-literal", "602"),
+    "a table in short literals": (
+        _new_file("model_core/a.py", *[f"_{at:03d} = '{piece}'" for at, piece in enumerate(_TABLE)]),
+        "patch-table",
+        "compress",
+    ),
+    "many literals below the limit of one": (
+        _new_file("model_core/a.py", *[f"_{at} = '{'0123456789' * 42}'" for at in range(5)]),
+        "patch-table",
+        "2,110 characters of literals",
+    ),
+    "a table in comments": (
+        _new_file("model_core/a.py", *[f"# {piece}" for piece in _TABLE]),
+        "patch-table",
+        "compress",
+    ),
+    "a table in names": (
+        _new_file("model_core/a.py", *[f"_{piece.encode().hex()[:500]} = 1" for piece in _TABLE]),
+        "patch-table",
+        "compress",
+    ),
+    "a table in docstrings": (
+        _new_file("model_core/a.py", *[f"def f{at}(): '{piece}'" for at, piece in enumerate(_TABLE)]),
+        "patch-table",
+        "compress",
+    ),
     "a 10,000-digit number": (_new_file("model_core/a.py", f"x = {'1' * 10_000}"), "patch-literal", "10004"),
     "a stale patch": (_width("WIDTH = 5", old="WIDTH = 3"), "patch-stale", "WIDTH = 3"),
     "a patch at an offset": (
