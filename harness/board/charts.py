@@ -12,17 +12,16 @@ from datetime import UTC, date, datetime
 
 from harness.board.columns import submission_page
 from harness.board.entries import Effect, Entry
-from harness.board.ladders import Ladder
+from harness.board.ladders import RECORDED, WAITING, Ladder, Standing
 from harness.board.markdown import number, plain
 from harness.board.tables import unit_of
-from harness.decide.stats import exp
 from harness.tracks import track_named
 
 WIDTH, HEIGHT = 760, 340
 LEFT, RIGHT, TOP, BOTTOM = 66, 150, 14, 48  # margins; labels stand to the right of their points
 LABEL = 26  # characters of a title
 CHARACTER, LINE = 6.4, 14  # size of a label's letters
-MIDDLE = 0.8  # share of the attempts that the frontier makes room for
+FAR_OUT = 3.0  # times the middle half: attempts beyond it get no room in the drawing
 
 
 @dataclass(frozen=True)
@@ -44,7 +43,7 @@ class Point:
     href: str
     kind: str  # class of the style sheet
     label: str = ""  # shown beside it
-    span: tuple[float, float] | None = None  # end of a line from the point: the core, or an interval's ends
+    span: tuple[float, float] | None = None  # heights of the ends of its interval
 
 
 @dataclass(frozen=True)
@@ -57,7 +56,8 @@ class Chart:
     x: Axis
     y: Axis
     points: tuple[Point, ...]
-    line: str  # path of the record, or of the frontier
+    lines: tuple[tuple[str, str], ...]  # the best so far of each core, or the frontier: (name, path)
+    level: float | None = None  # where the core stands
     curve: str = ""  # path of the core's own exchange rate
     curve_end: tuple[float, float] = (0.0, 0.0)
     core: tuple[float, float] | None = None
@@ -79,10 +79,10 @@ def _scale(low: float, high: float, start: float, end: float, pad: float = 0.08)
     return (lambda value: round(start + (value - low) / (high - low) * (end - start), 1)), (low, high)
 
 
-def _ticks(bounds: tuple[float, float], most: int, whole: bool = False) -> list[float]:
+def _ticks(bounds: tuple[float, float], most: int) -> list[float]:
     from matplotlib.ticker import MaxNLocator
 
-    found = MaxNLocator(nbins=most, integer=whole, steps=[1, 2, 2.5, 5, 10]).tick_values(*bounds)
+    found = MaxNLocator(nbins=most, steps=[1, 2, 2.5, 5, 10]).tick_values(*bounds)
     return [float(tick) for tick in found if bounds[0] <= tick <= bounds[1]]
 
 
@@ -104,62 +104,85 @@ def _day(entry: Entry) -> float:
 
 
 def _days(scale: Scale, bounds: tuple[float, float]) -> Axis:
-    ticks = _ticks(bounds, 5, whole=True)
+    ticks = [tick for tick in _ticks(bounds, 5) if tick.is_integer()]
     epoch = date(1970, 1, 1).toordinal()
     return Axis("", tuple((scale(tick), date.fromordinal(epoch + round(tick)).isoformat()) for tick in ticks))
 
 
 def history(ladder: Ladder) -> Chart | None:
-    """Every record by its day, from the core's mean on the same seeds to its own, and the best so far."""
-    drawn = sorted(((_day(row.entry), row.entry) for row in ladder.rows), key=lambda item: item[0])
-    values = [(day, entry, own, base) for day, entry in drawn for own, base in [_absolute(entry)] if own is not None]
-    if not values:
+    """Every record by its day, beside the core of its own pairs, and the best so far on each core."""
+    drawn = []
+    for row in ladder.rows:
+        effect = row.entry.confirmed
+        if effect is not None and (ladder.metric == "loss" or effect.time_ratio is not None):
+            drawn.append((_day(row.entry), row, *_beside(ladder.metric, effect)))
+    if not drawn:
         return None
-    days = [day for day, *_ in values]
-    heights = [value for _, _, own, base in values for value in (own, base)]
-    x, across = _scale(min(days) - 0.5, max(days) + 0.5, LEFT, WIDTH - RIGHT, 0.05)
-    y, up = _scale(min(heights), max(heights), HEIGHT - BOTTOM, TOP)
-    unit = unit_of(values[0][1]) if ladder.metric == "loss" else "seconds"
-    head = f"loss on test, {unit}" if ladder.metric == "loss" else "training time, seconds"
-    best, path, points = math.inf, "", []
-    for day, entry, own, base in values:
-        leads = own < best
-        if leads:
-            path += f"H{x(day)}V{y(own)}" if path else f"M{x(day)} {y(own)}"
-            best = own
-        title = plain(entry.evaluation.title or entry.evaluation.slug, 80)
-        said = f"{number(own)} {unit} where the core has {number(base)}, {entry.date}"
-        points.append(
-            Point(x(day), y(own), title, said, submission_page(entry.evaluation.slug),
-                  "record" if leads else "behind", plain(title, LABEL) if leads else "", (x(day), y(base)))
-        )  # fmt: skip
-    path += f"H{WIDTH - RIGHT}"
+    drawn.sort(key=lambda item: item[0])
+    level = 0.0 if ladder.metric == "loss" else 1.0
+    x, across = _scale(drawn[0][0] - 0.5, drawn[-1][0] + 0.5, LEFT, WIDTH - RIGHT, 0.05)
+    ends = [end for *_, value, span in drawn for end in (value, *span)]
+    y, up = _scale(min(level, *ends), max(level, *ends), HEIGHT - BOTTOM, TOP)
+    unit = _unit(drawn[0][1].entry) if ladder.metric == "loss" else "× the core's"
+    head = f"loss minus the core's, {unit}" if ladder.metric == "loss" else "training time, × the core's"
+    lines = {core_id: _best_so_far(core_id, drawn, x, y) for core_id in _cores(drawn)}
+    points = [_record(row, x(day), y(value), (y(span[0]), y(span[1])), value, unit) for day, row, value, span in drawn]
     what = "loss" if ladder.metric == "loss" else "training time"
+    caption = (
+        f"Confirmed records by the day of their verdict: {what} beside the core of the same pairs, with its repeated "
+        "interval. The line is the best so far; it begins again where the core has moved, and those before are grey."
+    )
+    summary = f"{len(points)} confirmed records in {what} over time; the table above holds their numbers."
     return Chart(
-        name=f"history-{ladder.metric}",
-        summary=f"Confirmed {what} over time: {len(values)} records, the lowest {number(best)} {unit}.",
-        caption=(
-            f"Filled points: the {what} of confirmed records on their fresh seeds; hollow ones: the core's on the same "
-            "seeds. The line is the lowest so far. Seeds differ between records, the length of a stem does not."
-        ),
-        x=_days(x, across), y=_axis(head, y, up, 6), points=_labelled(points), line=path,
+        name=f"history-{ladder.metric}", summary=summary, caption=caption, x=_days(x, across),
+        y=_axis(head, y, up, 6), points=_labelled(points), level=y(level), lines=tuple(lines.items()),
     )  # fmt: skip
 
 
-def _absolute(entry: Entry) -> tuple[float, float] | tuple[None, None]:
-    """The submission's mean and the core's, in the unit of the claim."""
-    effect = entry.confirmed
-    if effect is None:
-        return None, None
-    if entry.cell.metric == "loss":
-        ratio = track_named(entry.evaluation.track).log_ratio
-        return effect.loss, effect.loss * exp(effect.gain) if ratio else effect.loss + effect.gain
-    if effect.core_seconds is None or effect.time_ratio is None:
-        return None, None
-    return effect.core_seconds * effect.time_ratio, effect.core_seconds
+Drawn = tuple[float, Standing, float, tuple[float, float]]  # day, row, value, its interval
 
 
-def frontier(entries: Sequence[Entry], kappa: float | None, unit: str) -> Chart | None:
+def _beside(metric: str, effect: Effect) -> tuple[float, tuple[float, float]]:
+    """A record's value as the drawing has it, lower being better, and its interval."""
+    if metric == "loss":
+        low, high = effect.gain_interval or (effect.gain, effect.gain)
+        return -effect.gain, (-high, -low)
+    ratio = effect.time_ratio or 1.0
+    return ratio, effect.time_interval or (ratio, ratio)
+
+
+def _cores(drawn: Sequence[Drawn]) -> list[str]:
+    """The cores that records stand on, in the order of their first."""
+    return list(dict.fromkeys(row.entry.evaluation.core_id for _, row, *_ in drawn))
+
+
+def _best_so_far(core_id: str, drawn: Sequence[Drawn], x: Scale, y: Scale) -> str:
+    """The path of the record on one core, up to the first record on the next one."""
+    cores = _cores(drawn)
+    later = set(cores[cores.index(core_id) + 1 :])
+    until = min((x(day) for day, row, *_ in drawn if row.entry.evaluation.core_id in later), default=WIDTH - RIGHT)
+    best, path, last = math.inf, "", 0.0
+    for day, row, value, _ in drawn:
+        if row.entry.evaluation.core_id == core_id and value < best:
+            path += f"H{x(day)}V{y(value)}" if path else f"M{x(day)} {y(value)}"
+            best, last = value, x(day)
+    return path + f"H{max(until, last)}"
+
+
+def _record(row: Standing, x: float, y: float, span: tuple[float, float], value: float, unit: str) -> Point:
+    entry = row.entry
+    title = plain(entry.evaluation.title or entry.evaluation.slug, 80)
+    said = f"{number(value, sign=unit[0] != '×')} {unit}, {entry.date}"
+    kind = "behind" if row.rank is None else "record"
+    return Point(x, y, title, said, submission_page(entry.evaluation.slug), kind, plain(title, LABEL), span)
+
+
+def _unit(entry: Entry) -> str:
+    unit = unit_of(entry)
+    return f"ln of {unit}" if track_named(entry.evaluation.track).log_ratio else unit
+
+
+def frontier(entries: Sequence[Entry], kappa: float | None) -> Chart | None:
     """Loss against training time, both beside the core's of the same pairs; below the curve is a net gain."""
     shown: dict[str, tuple[Entry, Effect, float]] = {}
     for entry in entries:
@@ -168,17 +191,18 @@ def frontier(entries: Sequence[Entry], kappa: float | None, unit: str) -> Chart 
             shown[entry.evaluation.id] = entry, effect, effect.time_ratio
     if not shown:
         return None
-    kept = [item for item in shown.values() if item[0].state == "confirmed"]
-    rest = [item for item in shown.values() if item[0].state != "confirmed"]
-    times = _range([1.0, *(ratio for *_, ratio in kept)], [ratio for *_, ratio in rest])
-    gaps = _range([0.0, *(-effect.gain for _, effect, _ in kept)], [-effect.gain for _, effect, _ in rest])
+    needed = [item for item in shown.values() if item[0].state in (*RECORDED, *WAITING)]
+    rest = [item for item in shown.values() if item[0].state not in (*RECORDED, *WAITING)]
+    kept = [item for item in needed if item[0].state in RECORDED]
+    times = _range([1.0, *(ratio for *_, ratio in needed)], [ratio for *_, ratio in rest])
+    gaps = _range([0.0, *(-effect.gain for _, effect, _ in needed)], [-effect.gain for _, effect, _ in rest])
     x, across = _scale(*times, LEFT, WIDTH - RIGHT)
     y, up = _scale(*gaps, HEIGHT - BOTTOM, TOP)
-    inside = [item for item in (*rest, *kept) if _within(item[2], across) and _within(-item[1].gain, up)]
+    inside = [item for item in (*rest, *needed) if _within(item[2], across) and _within(-item[1].gain, up)]
     curve, end = _rate(kappa, x, y, across, up)
     caption = (
-        "Each point is the mean over an evaluation's pairs, beside the core of the same pairs: lower is better, left is "
-        "faster. Filled points are confirmed on fresh seeds; the line joins those that no other beats in both."
+        "Each point is the mean over an evaluation's pairs, beside the core of the same pairs: lower is better, left "
+        "is faster. Filled points are confirmed on fresh seeds; the line joins those that no other beats in both."
     )
     if curve:
         caption += " On the dashed curve the core would be with more or less training: a point below it is a net gain."
@@ -189,9 +213,9 @@ def frontier(entries: Sequence[Entry], kappa: float | None, unit: str) -> Chart 
         summary=f"Loss against training time of {len(inside)} evaluations, {len(kept)} of them confirmed.",
         caption=caption,
         x=_axis("training time, × the core's", x, across, 6),
-        y=_axis(f"loss minus the core's, {unit}", y, up, 6),
+        y=_axis(f"loss minus the core's, {_unit(inside[0][0])}", y, up, 6),
         points=_labelled([_beside_core(*item, x, y) for item in inside]),
-        line=_staircase([(x(1.0), y(0.0)), *((x(ratio), y(-effect.gain)) for _, effect, ratio in kept)]),
+        lines=(("frontier", _staircase([(x(1.0), y(0.0)), *((x(ratio), y(-e.gain)) for _, e, ratio in kept)])),),
         curve=curve, curve_end=end, core=(x(1.0), y(0.0)),
     )  # fmt: skip
 
@@ -199,18 +223,19 @@ def frontier(entries: Sequence[Entry], kappa: float | None, unit: str) -> Chart 
 def _beside_core(entry: Entry, effect: Effect, ratio: float, x: Scale, y: Scale) -> Point:
     title = plain(entry.evaluation.title or entry.evaluation.slug, 80)
     said = f"{number(-effect.gain, sign=True)} in loss, time × {number(ratio, 3)}, {entry.state}"
-    confirmed = entry.state == "confirmed"
-    label = plain(title, LABEL) if confirmed else ""
-    kind = "record" if confirmed else "tried"
+    label = plain(title, LABEL) if entry.state in (*RECORDED, *WAITING) else ""
+    kind = "record" if entry.state in RECORDED else "tried"
     return Point(x(ratio), y(-effect.gain), title, said, submission_page(entry.evaluation.slug), kind, label)
 
 
 def _range(needed: Sequence[float], others: Sequence[float]) -> tuple[float, float]:
-    """What has to be seen, and the middle of everything else."""
-    cut = sorted(others)
-    skip = round(len(cut) * (1 - MIDDLE) / 2)
-    middle = cut[skip : len(cut) - skip] if skip else cut
-    return min([*needed, *middle]), max([*needed, *middle])
+    """What has to be seen, and of everything else what is no outlier (beyond three times the middle half)."""
+    import numpy as np
+
+    low, high = np.quantile([*needed, *others], (0.25, 0.75))
+    reach = FAR_OUT * (high - low)
+    near = [value for value in others if low - reach <= value <= high + reach]
+    return min([*needed, *near]), max([*needed, *near])
 
 
 def _within(value: float, bounds: tuple[float, float]) -> bool:

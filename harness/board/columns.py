@@ -82,8 +82,8 @@ def _record(row: Standing) -> tuple[Cell, ...]:
 def champions(ladders: Iterable[tuple[str, Ladder]]) -> Table:
     """The record of every ladder, for the first page; each with the name of its track."""
     columns = (
-        Column("track"), Column("budget", True), Column("claim"), _IDEA, _GAIN, Column("time ×", True), _LINES,
-        Column("records", True), _DATE,
+        Column("track"), Column("budget", True), Column("claim", wide=True), _IDEA, _GAIN, Column("time ×", True),
+        _LINES, Column("records", True), _DATE,
     )  # fmt: skip
     rows = []
     for track, made in ladders:

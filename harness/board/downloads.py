@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
+
+from pydantic import BaseModel
 
 from harness.board.entries import Effect, Entry
 from harness.board.leaderboard import Board
@@ -15,10 +17,11 @@ from harness.decide.bank import Evaluation
 from harness.records.record import EvaluationRecord, Host, Metrics, ModelFacts, RunRecord, RunSpec
 from harness.rules import RULES
 
-Row = Mapping[str, Any]
+Row = dict[str, Any]
 FORMULA = ("=", "+", "-", "@", "\t", "\r")  # spreadsheets run a text that begins with one of these
 LEFT_OUT = {"schema_", "salt", "salt_sha256", "runs", "metrics"}  # of an evaluation: its own file has them
-PARTS = {"spec": RunSpec, "metrics": Metrics, "model": ModelFacts, "host": Host}  # of a run file
+# Of a run file: what its columns begin with, and which there are.
+PARTS: dict[str, type[BaseModel]] = {"spec": RunSpec, "metrics": Metrics, "model": ModelFacts, "host": Host}
 
 
 @dataclass(frozen=True)
@@ -41,7 +44,7 @@ class Download:
         import pandas as pd
 
         frame = pd.DataFrame([{name: _flat(value) for name, value in row.items()} for row in self.rows], dtype=object)
-        return frame.to_csv(index=False, lineterminator="\n")
+        return str(frame.to_csv(index=False, lineterminator="\n"))
 
 
 def _flat(value: object) -> object:
@@ -53,7 +56,7 @@ def _flat(value: object) -> object:
 def downloads(board: Board, evaluations: Sequence[Evaluation]) -> list[Download]:
     """Everything that the pages show, and every run."""
     claims = [_claim(entry) for part in board.tracks for entry in part.entries]
-    noise = [{"track": part.track.name} | asdict(one) for part in board.tracks for one in part.noise]
+    noise = [{"track": part.track.name, **asdict(one)} for part in board.tracks for one in part.noise]
     runs = [_run(run) for _, own in evaluations for run in own]
     return [
         Download("claims", "one row for every claim that was judged", tuple(claims)),

@@ -35,8 +35,8 @@ def _environment() -> Environment:
 
 
 def is_web(link: str | None) -> bool:
-    """Whether a stranger's link may be one on a page: http and https lead somewhere, everything else may do something."""
-    return link is not None and re.fullmatch(r"https?://[^\s\"'<>`\\\\]+", link) is not None
+    """Whether a stranger's link may be one on a page: only http and https lead somewhere and do nothing."""
+    return link is not None and re.fullmatch(r"""https?://[^\s"'<>`\\]+""", link) is not None
 
 
 def coded(text: str) -> Markup:

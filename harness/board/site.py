@@ -29,7 +29,7 @@ from harness.records.store import Store
 from harness.rules import GROUPS, RULES
 
 NAME = "site"
-STATIC = ("style.css", "sort.js")
+STATIC = ("style.css", "sort.js", "icon.svg")
 HEAD_BYTES = 2_048  # of a page, within which it says what it was made from
 FEW = 12  # pages that are drawn sooner than other processes have started
 PROGRAM = Path(__file__).resolve().parent.parent
@@ -192,7 +192,6 @@ def _board(part: TrackBoard, budget: str, boards: Sequence[tuple[TrackBoard, str
     placed = shelves(here, part.core_id)
     made = [ladder for ladder in _ladders(part) if ladder.budget == budget]
     rates = [one.kappa for one in part.noise if one.budget == budget and one.kappa is not None]
-    unit = f"ln of {part.track.unit}" if part.track.log_ratio else part.track.unit
     return page(
         "site/board.html.j2",
         up="../",
@@ -200,7 +199,7 @@ def _board(part: TrackBoard, budget: str, boards: Sequence[tuple[TrackBoard, str
         budget=budget,
         boards=_listed(boards),
         ladders=[(ladder, columns.ladder(ladder, _caption(ladder)), charts.history(ladder)) for ladder in made],
-        frontier=charts.frontier(today, rates[-1] if rates else None, unit),
+        frontier=charts.frontier(today, rates[-1] if rates else None),
         waiting=columns.waiting(placed.waiting, "Being measured, or waiting for a person"),
         tried=columns.tried(placed.tried, "What became no record on today's core, latest first"),
         earlier=columns.tried(placed.earlier, "What became no record on earlier cores, latest first"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -24,6 +25,7 @@ from harness.submission.manifest import Manifest, load_manifest
 from harness.submission.root import find_folder
 
 PATCH = "patch.diff"
+LARGEST_PATCH = 16 * MAX_COMPRESSED_KIB * 1024  # bytes that are shown; `check` refuses it long before
 
 
 @dataclass(frozen=True)
@@ -78,15 +80,11 @@ def _written(root: Path | None, slug: str) -> Written:
     if folder is None or folder.name != slug:
         return Written(None, None, None)
     manifest, patch, sha = None, None, None
-    try:
+    with contextlib.suppress(SubmissionError):
         manifest = load_manifest(folder)
-    except SubmissionError:
-        pass
-    try:
-        content = read_hostile(folder, PATCH, "patch", 16 * MAX_COMPRESSED_KIB * 1024)
+    with contextlib.suppress(SubmissionError):
+        content = read_hostile(folder, PATCH, "patch", LARGEST_PATCH)
         patch, sha = decode(content, PATCH, "patch"), sha256(content)
-    except SubmissionError:
-        pass
     return Written(manifest, patch, sha)
 
 
