@@ -39,7 +39,7 @@ def leaderboard(
     local: Annotated[bool, typer.Option("--local", help="The board of your own runs in .blueberry/.")] = False,
     as_json: Json = False,
 ) -> Said:
-    """Render board, reports and site from the run files; --check verifies the ledger and fails when one is stale."""
+    """Render board, reports and site from the run files; --check verifies the ledger and that no file is stale."""
     from harness.board import leaderboard as board
     from harness.board import site
     from harness.board.report import refresh
