@@ -38,7 +38,7 @@ check: setup
 	$(BIN)/mypy
 
 bench: setup
-	for name in throughput floor memory overhead sandbox rho board; do echo "== $$name"; $(BIN)/python benchmarks/$$name.py || exit 1; done
+	for name in throughput floor memory overhead sandbox rho board pages; do echo "== $$name"; $(BIN)/python benchmarks/$$name.py || exit 1; done
 
 lock:
 	{ head -2 requirements.lock; $(BIN)/python -m pip freeze --exclude-editable | sed 's/+cpu$$//'; } > requirements.new && mv requirements.new requirements.lock

@@ -33,6 +33,7 @@ HOMES = {
     "tokenizers": {"data"},
     "typer": {"cli"},
     "rich": {"progress.py"},
+    "pygments": {"board"},
 }
 MODULES = sorted((ROOT / "harness").rglob("*.py"))
 CORE = sorted((ROOT / "model_core").glob("*.py"))

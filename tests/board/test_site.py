@@ -473,7 +473,9 @@ def test_python_in_a_patch_is_coloured():
     assert ("number", "2.5") in added.parts and added.parts[-1][0] == "comment"
 
 
-@pytest.mark.parametrize("text", ["", "\n", "no patch", "@@ -1 +1 @@", "@@ -1 +1 @@\n+'''\n-\"\"\"\n\\ No newline", "+\r\n" * 3])
+@pytest.mark.parametrize(
+    "text", ["", "\n", "no patch", "@@ -1 +1 @@", "@@ -1 +1 @@\n+'''\n-\"\"\"\n\\ No newline", "+\r\n" * 3]
+)
 def test_a_broken_patch_is_shown_line_by_line(text):
     shown = highlight.patch_lines(text)
     assert len(shown) == max(1, text.removesuffix("\n").count("\n") + 1)
