@@ -50,7 +50,6 @@ class Point:
 class Chart:
     """Everything that the template draws."""
 
-    name: str
     summary: str  # for those who cannot see it
     caption: str
     x: Axis
@@ -134,7 +133,7 @@ def history(ladder: Ladder) -> Chart | None:
     )
     summary = f"{len(points)} confirmed records in {what} over time; the table above holds their numbers."
     return Chart(
-        name=f"history-{ladder.metric}", summary=summary, caption=caption, x=_days(x, across),
+        summary=summary, caption=caption, x=_days(x, across),
         y=_axis(head, y, up, 6), points=_labelled(points), level=y(level), lines=tuple(lines.items()),
     )  # fmt: skip
 
@@ -209,7 +208,6 @@ def frontier(entries: Sequence[Entry], kappa: float | None) -> Chart | None:
     if len(inside) < len(shown):
         caption += f" {len(shown) - len(inside)} lie outside of the drawing."
     return Chart(
-        name="frontier",
         summary=f"Loss against training time of {len(inside)} evaluations, {len(kept)} of them confirmed.",
         caption=caption,
         x=_axis("training time, × the core's", x, across, 6),

@@ -34,12 +34,11 @@ HEAD_BYTES = 2_048  # of a page, within which it says what it was made from
 FEW = 12  # pages that are drawn sooner than other processes have started
 PROGRAM = Path(__file__).resolve().parent.parent
 
-Files = dict[str, str | bytes]
 Say = Callable[[str], None]
 
 
 @dataclass(frozen=True)
-class Written:
+class Rendered:
     """What rendering came to."""
 
     index: Path
@@ -47,12 +46,12 @@ class Written:
     submissions: int
 
 
-def write(store: Store, root: Path | None = None, say: Say = lambda line: None) -> Written:
+def write(store: Store, root: Path | None = None, say: Say = lambda line: None) -> Rendered:
     """Bring `site/` in the store's folder up to date; what belongs to no page is taken away."""
     folder = store.folder / NAME
     evaluations = read(store)
     board = judge(evaluations, root)
-    kept = {folder / name for name, content in _general(board, evaluations) if _put(folder / name, content)}
+    kept = {_put(folder / name, content) for name, content in _general(board, evaluations)}
     groups: dict[str, list[Evaluation]] = {}
     for item in evaluations:
         if item[0].kind == "submission":
@@ -63,23 +62,23 @@ def write(store: Store, root: Path | None = None, say: Say = lambda line: None) 
         found = material(store.folder, root, own)
         key = _digest([_program(), *found.parts()])
         if _carries(pages / f"{found.stem}.html", key):
-            kept |= {path for path in _files_of(pages, found.stem)}
+            kept.update(_files_of(pages, found.stem))
         else:
             todo.append((found, key))
     for number, names in enumerate(_draw_all(pages, todo), 1):
-        kept |= {pages / name for name in names}
+        kept.update(pages / name for name in names)
         if number % 25 == 0:
             say(f"site: {number} of {len(todo)} pages drawn")
     _clear(folder, kept)
-    return Written(folder / "index.html", len(todo), len(groups))
+    return Rendered(folder / "index.html", len(todo), len(groups))
 
 
-def _put(path: Path, content: str | bytes) -> bool:
-    """Writes a file that is not what it should be; always true."""
+def _put(path: Path, content: str | bytes) -> Path:
+    """Writes a file, unless it is already what it should be."""
     data = content.encode() if isinstance(content, str) else content
     if not path.exists() or path.read_bytes() != data:
         write_atomically(path, data)
-    return True
+    return path
 
 
 def _draw_all(pages: Path, todo: Sequence[tuple[Material, str]]) -> Iterable[list[str]]:
