@@ -36,7 +36,7 @@ def fill(store: Store, submissions: int, run_files: int) -> int:
     factory = QuickFactory(store)
     for budget in BUDGETS:
         factory.calibration(budget)
-    pairs = max(3, (run_files - factory.files) // (2 * submissions) - 4)
+    pairs = max(3, -(-(run_files - factory.files) // (2 * submissions)) - 4)
     for number in range(submissions):
         effect = 0.0064 * float(rng.choice([0.0, 1.0, 3.0]))
         decide = tuple((effect + 0.0064 * rng.standard_normal(pairs)).tolist())
