@@ -201,12 +201,12 @@ def frontier(entries: Sequence[Entry], kappa: float | None) -> Chart | None:
     curve, end = _rate(kappa, x, y, across, up)
     caption = (
         "Each point is the mean over an evaluation's pairs, beside the core of the same pairs: lower is better, left "
-        "is faster. Filled points are confirmed on fresh seeds; the line joins those that no other beats in both."
+        "is faster. Filled points are confirmed on fresh seeds; above the line, the core or one of them is better in both."
     )
     if curve:
         caption += " On the dashed curve the core would be with more or less training: a point below it is a net gain."
     if len(inside) < len(shown):
-        caption += f" {len(shown) - len(inside)} lie outside of the drawing."
+        caption += f" Outside of the drawing: {len(shown) - len(inside)}."
     return Chart(
         summary=f"Loss against training time of {len(inside)} evaluations, {len(kept)} of them confirmed.",
         caption=caption,
@@ -254,20 +254,20 @@ def _rate(
 
 
 def _staircase(points: Sequence[tuple[float, float]]) -> str:
-    """The path through the points that no other is left of and below; in pixels, where y grows downwards."""
+    """The path around what a point beats in both; in pixels, where y grows downwards."""
     path, lowest = "", -math.inf
     for x, y in sorted(points, key=lambda point: (point[0], -point[1])):
         if y > lowest:
-            path += f"H{x}V{y}" if path else f"M{x} {y}"
+            path += f"H{x}V{y}" if path else f"M{x} {TOP}V{y}"
             lowest = y
-    return path
+    return f"{path}H{WIDTH - RIGHT}"
 
 
 def _labelled(points: Sequence[Point]) -> tuple[Point, ...]:
-    """Labels are kept where they cover no other label; a point without one still tells its name on hover."""
+    """Labels are kept where they cover no other, records first; a point without one tells its name on hover."""
     taken: list[tuple[float, float, float]] = []
     kept = []
-    for point in points:
+    for point in sorted(points, key=lambda point: point.kind != "record"):
         wide = point.x + 10 + CHARACTER * len(point.label)
         free = all(abs(point.y - y) >= LINE or wide < left or point.x > right for left, right, y in taken)
         if point.label and free and wide < WIDTH:
@@ -275,4 +275,4 @@ def _labelled(points: Sequence[Point]) -> tuple[Point, ...]:
             kept.append(point)
         else:
             kept.append(Point(point.x, point.y, point.title, point.said, point.href, point.kind, "", point.span))
-    return tuple(kept)
+    return tuple(reversed(kept))  # records are drawn over the others

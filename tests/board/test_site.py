@@ -409,7 +409,10 @@ def test_the_frontier_joins_only_what_no_other_record_beats(factory):
     assert {entry.state for entry in part.entries} == {"confirmed"}
     place = {point.title: (point.x, point.y) for point in chart.points}
     path = chart.lines[0][1]
-    assert f"M{place['fast'][0]} {place['fast'][1]}" in path and f"H{place['best'][0]}V{place['best'][1]}" in path
+    assert (
+        f"M{place['fast'][0]} {charts.TOP}V{place['fast'][1]}H" in path
+        and f"H{place['best'][0]}V{place['best'][1]}" in path
+    )
     assert str(place["beaten"][0]) not in path
     assert place["fast"][0] < chart.core[0] < place["best"][0] and place["best"][1] > chart.core[1]
 
@@ -434,7 +437,9 @@ def test_an_outlier_does_not_flatten_the_frontier_and_is_counted(factory):
         factory.evaluation(f"idea-{number}", (-0.003 * number, -0.0031 * number, -0.003))
     factory.evaluation("terrible", (-2.0, -2.0))
     chart = charts.frontier(entries(factory).entries, None)
-    assert "terrible" not in {point.title for point in chart.points} and "1 lie outside" in chart.caption
+    assert "terrible" not in {point.title for point in chart.points} and chart.caption.endswith(
+        "Outside of the drawing: 1."
+    )
 
 
 def test_the_record_begins_again_where_the_core_has_moved(factory):
