@@ -41,7 +41,7 @@ check: setup
 	.ci/lint-workflows
 
 bench: setup
-	for name in throughput floor memory overhead sandbox tolerances rho board; do echo "== $$name"; $(BIN)/python benchmarks/$$name.py || exit 1; done
+	for name in throughput floor memory overhead sandbox tolerances rho board pages; do echo "== $$name"; $(BIN)/python benchmarks/$$name.py || exit 1; done
 
 lock:
 	{ head -2 requirements.lock; $(BIN)/python -m pip freeze --exclude-editable | sed 's/+cpu$$//'; } > requirements.new && mv requirements.new requirements.lock

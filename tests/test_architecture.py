@@ -36,6 +36,7 @@ HOMES = {
     "transformers": {"generate/wrapper.py"},
     "tensorboard": {"run/trackers.py"},
     "wandb": {"run/trackers.py"},
+    "pygments": {"board"},
 }
 MODULES = sorted((ROOT / "harness").rglob("*.py"))
 CORE = sorted((ROOT / "model_core").glob("*.py"))

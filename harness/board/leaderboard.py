@@ -13,6 +13,7 @@ from pathlib import Path
 from harness.board import figures, report, tables
 from harness.board.entries import Entry, entries_of, read, with_promoted
 from harness.board.figures import Figure
+from harness.board.ladders import ladders, shelves
 from harness.board.noise import Noise, noise_of, scatters_of
 from harness.board.page import page
 from harness.board.published import PUBLISHED
@@ -26,8 +27,6 @@ from harness.submission.patch import core_digest
 from harness.tracks import TRACKS, Track
 
 NAME = "LEADERBOARD.md"
-RECORDED = ("confirmed", "promoted")
-WAITING = ("running", "accepted", "review")
 
 
 @dataclass(frozen=True)
@@ -82,25 +81,15 @@ def render(board: Board) -> str:
 
 def _section(part: TrackBoard) -> dict[str, object]:
     """What the template shows of one track."""
-    records = [
-        entry for entry in part.entries if entry.state in RECORDED and entry.confirmed and entry.evaluation.claimed
-    ]
-    waiting = [
-        entry
-        for entry in part.entries
-        if entry.state in WAITING and entry.evaluation.claimed and entry.evaluation.core_id == part.core_id
-    ]
-    shown = {id(entry) for entry in (*records, *waiting)}
-    tried = [entry for entry in part.entries if id(entry) not in shown]
-    today = [entry for entry in tried if entry.evaluation.core_id == part.core_id]
-    earlier = [entry for entry in tried if entry.evaluation.core_id != part.core_id]
+    placed = shelves(part.entries, part.core_id)
+    made = ladders(placed.records, part.entries, part.core_id)
     return {
         "track": part.track,
         "core_id": part.core_id,
-        "ladders": tables.ladders(records, part.entries, part.core_id),
-        "waiting": tables.waiting(waiting),
-        "tried": tables.tried(today),
-        "earlier": tables.tried(earlier),
+        "ladders": tables.ladders(made),
+        "waiting": tables.waiting(placed.waiting),
+        "tried": tables.tried(placed.tried),
+        "earlier": tables.tried(placed.earlier),
         "noise": tables.noise(part.noise),
         "figures": part.scatter,
         "spent": spent(part.entries),

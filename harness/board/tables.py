@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from harness.board.entries import Effect, Entry
+from harness.board.ladders import Ladder, Standing
 from harness.board.markdown import count, escape, file_stem, interval, number
 from harness.board.noise import Noise
 from harness.board.published import PublishedRow
@@ -22,73 +22,31 @@ REASON_LIMIT = 200  # characters of a reason; the whole of it is in the report
 
 
 @dataclass(frozen=True)
-class Ladder:
-    """The records of one metric at one budget that may be compared with each other."""
+class LadderTable:
+    """A ladder under its heading."""
 
-    budget: str
     heading: str
     frame: pd.DataFrame
 
 
-def ladders(records: Sequence[Entry], entries: Sequence[Entry], core_id: str) -> list[Ladder]:
-    """One ladder for the loss and one for the time of each host class, per budget and data; cheapest budget first."""
+def ladders(made: Sequence[Ladder]) -> list[LadderTable]:
+    """A table for each ladder."""
     import pandas as pd
 
-    groups: dict[tuple[int, str, str, str], list[Entry]] = defaultdict(list)
-    for entry in _first_of_each(records):
-        host = "" if entry.cell.metric == "loss" else entry.host_class
-        groups[entry.tokens, entry.cell.metric, host, entry.evaluation.data_id].append(entry)
-    relatives = _relatives(entries)
-    made = []
-    for key in sorted(groups):
-        _, metric, host, data_id = key
-        first = groups[key][0]
-        place = "loss" if metric == "loss" else f"time on {escape(host)}"
-        frame = pd.DataFrame([_record(entry, relatives, core_id) for entry in groups[key]])
-        frame = frame.sort_values(["stale", "value", "date", "title"], ascending=[True, False, True, True])
-        ranked = (~frame["stale"]).cumsum().astype(str)
-        frame.insert(0, "#", ranked.where(~frame["stale"], "–"))
-        heading = f"{first.evaluation.budget}: {place} (data {escape(data_id[:8])})"
-        made.append(Ladder(first.evaluation.budget, heading, frame.drop(columns=["stale", "value", "title"])))
-    return made
+    shown = []
+    for ladder in made:
+        place = "loss" if ladder.metric == "loss" else f"time on {escape(ladder.host_class)}"
+        heading = f"{ladder.budget}: {place} (data {escape(ladder.data_id[:8])})"
+        shown.append(LadderTable(heading, pd.DataFrame([_record(row) for row in ladder.rows])))
+    return shown
 
 
-def _first_of_each(records: Iterable[Entry]) -> list[Entry]:
-    """A patch that was confirmed several times in the same conditions has one row; the others are its evidence."""
-    first: dict[object, Entry] = {}
-    for entry in records:
-        host = "" if entry.cell.metric == "loss" else entry.host_class
-        place = (entry.evaluation.budget, entry.evaluation.core_id, entry.evaluation.data_id, host)
-        first.setdefault((_idea(entry), place), entry)
-    return list(first.values())
-
-
-Idea = tuple[str | None, tuple[str, ...], str]  # a patch, what it builds on, and what is claimed of it
-
-
-def _idea(entry: Entry) -> Idea:
-    """The same patch given others is another question."""
-    return entry.evaluation.patch_sha, entry.evaluation.builds_on, entry.cell.metric
-
-
-def _relatives(entries: Iterable[Entry]) -> dict[Idea, list[Entry]]:
-    """All evaluations of an idea, cheapest budget first."""
-    found: dict[Idea, list[Entry]] = defaultdict(list)
-    for entry in entries:
-        found[_idea(entry)].append(entry)
-    return {key: sorted(group, key=lambda entry: entry.tokens) for key, group in found.items()}
-
-
-def _record(entry: Entry, relatives: dict[Idea, list[Entry]], core_id: str) -> dict[str, object]:
+def _record(row: Standing) -> dict[str, object]:
     """One row of a ladder; the numbers are those of the confirm round."""
-    effect = entry.confirmed
+    entry, effect = row.entry, row.entry.confirmed
     assert effect is not None, "a confirmed entry has confirm pairs"
-    stale = entry.evaluation.core_id != core_id
-    kin = relatives[_idea(entry)]
     return {
-        "stale": stale,
-        "value": effect.value(entry.cell.metric),
-        "title": entry.evaluation.title,
+        "#": "–" if row.rank is None else str(row.rank),
         "date": entry.date,
         "idea (by)": idea(entry),
         "kind": entry.kind,
@@ -97,9 +55,9 @@ def _record(entry: Entry, relatives: dict[Idea, list[Entry]], core_id: str) -> d
         "time ×": number(effect.time_ratio, 3),
         "net tokens": net_tokens(entry, effect),
         "lines": lines(entry),
-        "larger budgets": _larger(entry, kin),
-        "evidence": _evidence(entry, kin),
-        "state": marks(entry, "stale" if stale and entry.state == "confirmed" else entry.state),
+        "larger budgets": larger(row),
+        "evidence": "; ".join(part for part in (escape(entry.host_class, 80), row.replicated) if part),
+        "state": marks(entry, "stale" if row.rank is None and entry.state == "confirmed" else entry.state),
     }
 
 
@@ -158,26 +116,10 @@ def lines(entry: Entry) -> str:
     return f"+{entry.evaluation.added} −{entry.evaluation.removed}"
 
 
-def _larger(entry: Entry, kin: Sequence[Entry]) -> str:
-    larger = [f"{other.evaluation.budget} {other.state}" for other in kin if other.tokens > entry.tokens]
-    return "; ".join(dict.fromkeys(larger)) or "–"
-
-
-def _evidence(entry: Entry, kin: Sequence[Entry]) -> str:
-    """Where it was measured, and what became of other evaluations of the same patch in the same place."""
-    said = escape(entry.host_class, 80)
-    others = [
-        other
-        for other in kin
-        if other is not entry
-        and other.evaluation.budget == entry.evaluation.budget
-        and other.evaluation.core_id == entry.evaluation.core_id
-        and other.state in ("confirmed", "promoted", "revoked", "rejected", "inconclusive")
-    ]
-    if others:
-        held = sum(other.state in ("confirmed", "promoted") for other in others)
-        said += f"; replicated {held} of {len(others)} times"
-    return said
+def larger(row: Standing) -> str:
+    """What became of the same patch at larger budgets."""
+    outcomes = [f"{other.evaluation.budget} {other.state}" for other in row.larger]
+    return "; ".join(dict.fromkeys(outcomes)) or "–"
 
 
 def marks(entry: Entry, state: str) -> str:
@@ -202,7 +144,7 @@ def waiting(entries: Sequence[Entry]) -> pd.DataFrame:
             "idea (by)": idea(entry),
             "budget": entry.evaluation.budget,
             "claim": entry.cell.metric,
-            "pairs": _progress(entry),
+            "pairs": progress(entry),
             "gain so far": gain(entry, entry.decided) if entry.decided else "–",
             "lines": lines(entry),
             "state": marks(entry, entry.state),
@@ -212,7 +154,8 @@ def waiting(entries: Sequence[Entry]) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def _progress(entry: Entry) -> str:
+def progress(entry: Entry) -> str:
+    """How far an evaluation is."""
     confirm = entry.cell.confirm
     if confirm is not None:
         return f"confirming, {confirm.done} of {confirm.needed}"

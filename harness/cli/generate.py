@@ -165,6 +165,7 @@ def _told(found: Any, kind: str) -> str:
 def _found(context: typer.Context, run: str) -> Any:
     """The kept run that a verb names, without its data; raises UsageError for what was asked of it in vain."""
     from harness.generate.samples import Source
+    from harness.run import sandbox
     from harness.run.kept import find
     from harness.tracks import track_named
 

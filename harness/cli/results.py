@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from harness.cli.surface import Json, Said, Slug, app, root
+from harness.cli.surface import Json, Said, Slug, app, root, say
 
 if TYPE_CHECKING:
     from harness.records.store import Store
@@ -44,8 +44,9 @@ def leaderboard(
     local: Annotated[bool, typer.Option("--local", help="The board of your own runs in .blueberry/.")] = False,
     as_json: Json = False,
 ) -> Said:
-    """Render the board from the run files; --check verifies the ledger and fails when it is stale."""
+    """Render board, reports and site from the run files; --check verifies the ledger and that no file is stale."""
     from harness.board import leaderboard as board
+    from harness.board import site
     from harness.board.report import refresh
     from harness.records import ledger
     from harness.records.store import Store
@@ -56,7 +57,9 @@ def leaderboard(
     if not check_only:
         path = board.write(store, here)
         reports = [] if local else [str(one) for one in refresh(store)]
-        return Said("\n".join([str(path), *reports]), {"ok": True, "board": str(path), "reports": reports})
+        pages = site.write(store, here, say)
+        said = "\n".join([str(path), *reports, f"{pages.index} ({pages.drawn} of {pages.submissions} pages drawn)"])
+        return Said(said, {"ok": True, "board": str(path), "reports": reports, "site": str(pages.index)})
     stale = [str(path) for path in board.check(store, here)]
     text = "\n".join(f"stale: {path}; run `blueberry leaderboard`" for path in stale) or "the board is current"
     return Said(text, {"ok": not stale, "stale": stale}, 1 if stale else 0)

@@ -13,7 +13,7 @@ from harness.errors import MachineError, SubmissionError, UsageError
 from harness.records import promotions
 from harness.records.atomic import write_together
 from harness.records.promotions import Promotion
-from harness.submission.literals import source_faults
+from harness.submission.literals import read_source
 from harness.submission.manifest import load_manifest
 from harness.submission.merge import merge
 from harness.submission.patch import Core, patch_sha, patched, stacked
@@ -64,7 +64,7 @@ def _with(root: Path, folder: Path, core: Core, after: Core) -> Core:
         fix = f"promote the others first, then `blueberry rebase {slug}` and have it confirmed on the new core"
         raise UsageError(f"promote {slug}", what, fix)
     changed = [path for path in merged.core if merged.core[path] != after.get(path)]
-    faults = [one for path in changed for one in source_faults(path, merged.core[path].decode(), frozenset())]
+    faults = [one for path in changed for one in read_source(path, merged.core[path].decode(), frozenset()).faults]
     if faults:  # two clean halves that are no Python together
         raise SubmissionError(*faults)
     if merged.core == after:
