@@ -17,6 +17,7 @@ END = "<!-- rules: end -->"
 GROUPS = {
     "manifest": "Refused before anything runs: submission.toml",
     "patch": "Refused before anything runs: patch.diff",
+    "pull": "Refused before anything runs: the pull request",
     "run": "Refused while it runs",
     "audit": "Refused after training",
 }
@@ -253,6 +254,27 @@ _RULES = (
         "a patch after which the core is the same",
         "there is nothing to measure",
         "edit the scratch copy in core/, then `blueberry pack SLUG`",
+    ),
+    Rule(
+        "pull-outside",
+        "pull",
+        "a change outside submissions/<slug>/, or of more than one submission",
+        "a submission is one folder; everything else is the harness, and a pull request of its own",
+        "leave one folder in the pull request: `git diff --stat main...` shows what it changes",
+    ),
+    Rule(
+        "pull-file",
+        "pull",
+        "a file that no submission has, a link, a submodule, an executable, or one that is too large",
+        "everything in a pull request is read by a person before it is run",
+        "keep submission.toml, patch.diff and README.md, as plain files",
+    ),
+    Rule(
+        "pull-artifact",
+        "pull",
+        "a result or bundle that is not what the bot writes, or belongs to another commit",
+        "it comes from a machine that ran a stranger's code",
+        "let the bot write it again; nothing of it was used",
     ),
     Rule(
         "crashed",

@@ -20,6 +20,7 @@ STAGES = (
     {"confine"},
     {"run"},
     {"board", "generate"},
+    {"bot"},
 )
 SURFACE = {"cli", "words", "progress"}
 HOMES = {
@@ -33,6 +34,8 @@ HOMES = {
     "tokenizers": {"data"},
     "typer": {"cli"},
     "rich": {"progress.py"},
+    "github3": {"bot/github.py"},
+    "requests": {"bot/connection.py"},
 }
 MODULES = sorted((ROOT / "harness").rglob("*.py"))
 CORE = sorted((ROOT / "model_core").glob("*.py"))
