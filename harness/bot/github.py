@@ -18,7 +18,7 @@ from urllib.parse import quote
 import github3
 from github3.checks import CheckRun
 from github3.issues.comment import IssueComment
-from github3.session import GitHubSession
+from github3.session import AppInstallationTokenAuth, GitHubSession
 
 from harness.bot.connection import TOKEN, PatientAdapter, UnreachableError, redact
 from harness.errors import MachineError, UsageError
@@ -38,6 +38,12 @@ _CHECK: dict[State, dict[str, str]] = {
     "error": {"status": "completed", "conclusion": "cancelled"},
 }
 _STATUS: dict[State, str] = {"running": "pending", "neutral": "success"}  # a commit status has fewer words
+# A token that may write no check runs says so in one of these ways
+_NO_CHECKS = (
+    github3.exceptions.MissingAppAuthentication,
+    github3.exceptions.ForbiddenError,
+    github3.exceptions.NotFoundError,
+)
 
 
 @dataclass(frozen=True)
@@ -75,14 +81,15 @@ class Review:
 
 
 @contextlib.contextmanager
-def _told(doing: str) -> Iterator[None]:
-    """Turns the failures of the library into one message."""
+def _told(doing: str, passing: tuple[type[Exception], ...] = ()) -> Iterator[None]:
+    """Turns the failures of the library into one message; lets `passing` through to a caller that has another way."""
     try:
         yield
-    except (github3.exceptions.ConnectionError, github3.exceptions.ServerError) as error:
-        raise UnreachableError("GitHub", f"cannot {doing}: {redact(str(error))[:200]}", "check the network") from None
-    except github3.exceptions.TransportError as error:
-        raise UnreachableError("GitHub", f"cannot {doing}: {redact(str(error))[:200]}", "check the network") from None
+    except passing:
+        raise
+    except (github3.exceptions.TransportError, github3.exceptions.ServerError) as error:
+        what = f"cannot {doing}: {redact(str(error))[:200]}"
+        raise UnreachableError("GitHub", what, "check the network; a later try may work") from None
     except github3.exceptions.IncompleteResponse as error:
         raise MachineError("GitHub", f"cannot {doing}: the answer lacks {error.exception}", "report this") from None
     except github3.exceptions.GitHubException as error:
@@ -119,6 +126,10 @@ class GitHub:
         self._found: Any = None
 
     @property
+    def _is_app(self) -> bool:
+        return isinstance(self.session.auth, AppInstallationTokenAuth)
+
+    @property
     def _repo(self) -> Any:
         if self._found is None:
             with _told(f"read {self.repository}"):
@@ -127,7 +138,7 @@ class GitHub:
 
     def login(self) -> str:
         """Who writes with this token. An App's installation cannot ask: it is named after the workflow's bot."""
-        if self.session.auth.__class__.__name__ == "AppInstallationTokenAuth":
+        if self._is_app:
             return "github-actions[bot]"
         with _told("ask who I am"):
             return str(self._hub.me().login)
@@ -184,34 +195,27 @@ class GitHub:
 
     def set_state(self, sha: str, name: str, state: State, text: str, url: str | None = None) -> str:
         """A check run where the token may write one, else a commit status; answers which."""
-        try:
+        with contextlib.suppress(*_NO_CHECKS), _told("write a check run", passing=_NO_CHECKS):
             self._check_run(sha, name, state, text, url)
             return "check run"
-        except (github3.exceptions.MissingAppAuthentication, github3.exceptions.ForbiddenError):
-            pass
-        except github3.exceptions.NotFoundError:
-            pass
         with _told("write a commit status"):
             self._repo.create_status(sha, _STATUS.get(state, state), url, text[:140], name)
             return "commit status"
 
     def _check_run(self, sha: str, name: str, state: State, text: str, url: str | None) -> None:
+        """The commit's own run of that name is brought up to date, so that a commit shows one and not a row of them."""
+        if not self._is_app:
+            raise github3.exceptions.MissingAppInstallationAuthentication("a person's token")
         facts: dict[str, Any] = {**_CHECK[state], "output": {"title": text[:140], "summary": text}}
         if url:
             facts["details_url"] = url
-        passing = (
-            github3.exceptions.MissingAppAuthentication,
-            github3.exceptions.ForbiddenError,
-            github3.exceptions.NotFoundError,
-        )
-        with _told_except(passing, "write a check run"):
-            where = self._repo._build_url("commits", sha, "check-runs", base_url=self._repo._api)
-            known = self._repo._iter(-1, where, CheckRun, {"check_name": name}, list_key="check_runs")
-            own = next((run for run in known if run.name == name), None)
-            if own is None:
-                self._repo.create_check_run(name, sha, **facts)
-            else:
-                own.update(name=name, **facts)
+        where = self._repo._build_url("commits", sha, "check-runs", base_url=self._repo._api)
+        known = self._repo._iter(-1, where, CheckRun, {"check_name": name}, list_key="check_runs")
+        own = next((run for run in known if run.name == name), None)
+        if own is None:
+            self._repo.create_check_run(name, sha, **facts)
+        else:
+            own.update(name=name, **facts)
 
     def open_pull(self, title: str, head: str, base: str, body: str) -> int:
         with _told("open a pull request"):
@@ -229,18 +233,6 @@ class GitHub:
         with _told("ask what this token may do"):
             answer = self._repo._json(self._repo._get(self._repo._api), 200)
             return {str(key): bool(value) for key, value in (answer.get("permissions") or {}).items()}
-
-
-@contextlib.contextmanager
-def _told_except(passing: tuple[type[Exception], ...], doing: str) -> Iterator[None]:
-    """As `_told`, but lets these through to a caller that has another way."""
-    try:
-        yield
-    except passing:
-        raise
-    except github3.exceptions.GitHubException:
-        with _told(doing):
-            raise
 
 
 def _pull(found: Any) -> Pull:

@@ -16,11 +16,13 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qs
 
 Answer = tuple[int, dict[str, str], bytes]
 Fault = Callable[[str, str], Answer | None]  # by method and path; None: no fault. Status 0: the line goes dead
 
 PULL = {"active_lock_reason": None, "body_html": "", "body_text": "", "rebaseable": None}
+REPOSITORY = {"network_count": 0, "subscribers_count": 0, "parent": None, "source": None}
 COMMENT = {"body_html": "", "body_text": ""}
 REVIEW = {"body_html": "", "body_text": ""}
 APP = {
@@ -43,6 +45,7 @@ class Gateway:
     requests: list[tuple[str, str]] = field(default_factory=list)
     statuses: list[dict[str, Any]] = field(default_factory=list)
     tokens: set[str] = field(default_factory=set)
+    commits: dict[str, str] = field(default_factory=dict)  # a head in git: a commit that the emulator knows
 
     def __enter__(self) -> Gateway:
         gateway = self
@@ -89,13 +92,35 @@ class Gateway:
                 return answer
         if method == "POST" and "/statuses/" in path:
             return self._status(path, body)
+        if method == "GET" and re.search(r"/issues/comments(\?|$)", path):
+            return self._all_comments(path, headers)
+        for real, emulated in self.commits.items():
+            path = path.replace(real, emulated)
+            body = body.replace(real.encode(), emulated.encode()) if body and "/check-runs" in path else body
         status, kept, content = self.forward(method, path, headers, body)
         if status >= 300 or not content:
             return status, kept, content
-        filled = json.dumps(self._filled(json.loads(content)))
-        text = filled.replace(f"http://localhost:{self.emulator}", self.url)
+        text = json.dumps(self._filled(json.loads(content))).replace(f"http://localhost:{self.emulator}", self.url)
+        for real, emulated in self.commits.items():
+            text = text.replace(emulated, real)
         kept = {key: value.replace(f"http://localhost:{self.emulator}", self.url) for key, value in kept.items()}
         return status, kept, text.encode()
+
+    def _all_comments(self, path: str, headers: dict[str, str]) -> Answer:
+        """Comments of all pull requests: the emulator has this list only for one at a time."""
+        base, _, query = path.partition("/issues/comments")
+        since = parse_qs(query.lstrip("?")).get("since", [""])[0]
+        pulls = json.loads(self.forward("GET", f"{base}/pulls?state=all", headers, None)[2])
+        listed = [
+            comment
+            for pull in pulls
+            for comment in json.loads(
+                self.forward("GET", f"{base}/issues/{pull['number']}/comments?per_page=100", headers, None)[2]
+            )
+            if comment["updated_at"] >= since
+        ]
+        text = json.dumps(self._filled(listed)).replace(f"http://localhost:{self.emulator}", self.url)
+        return 200, {"Content-Type": "application/json"}, text.encode()
 
     def _status(self, path: str, body: bytes | None) -> Answer:
         """A commit status, in the form of github3.py's own recorded answer (Repository_create_status)."""
@@ -129,7 +154,11 @@ class Gateway:
             return {**value, "app": APP, "output": {"annotations_url": "", **value["output"]}}
         if "diff_url" in value and "head" in value:
             value = {**PULL, **value}
-            value["head"] = {**value["head"], "sha": self.head_of(int(value["number"]))}
+            real = self.head_of(int(value["number"]))
+            self.commits[real] = value["base"]["sha"]
+            value["head"] = {**value["head"], "sha": real}
+        if "full_name" in value and "default_branch" in value:
+            value = {**REPOSITORY, **value}
         return value
 
     def head_of(self, number: int) -> str:
