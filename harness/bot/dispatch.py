@@ -41,6 +41,8 @@ def dispatch(
     known = meet(root, root, settings, pull)
     if known is None:
         raise UsageError("--sha", "the head moves while it is being read", "review what is there now, and name that")
+    if not known.ours:
+        raise UsageError(f"#{pull.number}", "touches no submission", "there is nothing to measure")
     queue = Queue(root)
     with queue.lock():
         queue.put_pull(known)

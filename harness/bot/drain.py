@@ -78,13 +78,22 @@ def measure(
         _require_fit(root)
         _canary(root, queue, say, until)
     with Engine(root, queue, settings, head_of, objection) as engine:
-        while (left := until - time.monotonic()) > 0 and engine.advance(WATCH_S, left):
+        while (left := until - time.monotonic()) > 0 and _advanced(engine, left, say):
             after()
     jobs = queue.jobs()
     ended = tuple(
         job for job in jobs if job.state in ("done", "refused", "failed") and before.get(job.key) != job.state
     )
     return Drained(ended, tuple(job for job in jobs if job.state in ("waiting", "paused")))
+
+
+def _advanced(engine: Engine, left_s: float, say: Callable[[str], None]) -> bool:
+    """As the engine says; a machine or a line that fails ends the measuring, not what was measured."""
+    try:
+        return engine.advance(WATCH_S, left_s)
+    except MachineError as error:
+        say(f"no more is measured: {redact(error.faults[0].what)}")
+        return False
 
 
 def board(root: Path) -> None:

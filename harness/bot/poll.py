@@ -11,7 +11,7 @@ from harness.bot.admit import Refusal, admit
 from harness.bot.caps import Settings
 from harness.bot.command import Malformed, parse
 from harness.bot.comment import put, render
-from harness.bot.connection import UnreachableError, redact
+from harness.bot.connection import redact
 from harness.bot.engine import Engine
 from harness.bot.github import Comment, GitHub, Pull, State, maintains
 from harness.bot.head import Head, read_head
@@ -69,8 +69,8 @@ class Poll:
             if not engine.busy and any(job.state == "waiting" for job in engine.waiting()):
                 self.survive(self.tell)  # nobody reads "waits" while it already runs
             return engine.advance(wait_s)
-        except UnreachableError as error:
-            self._say(f"nothing is started now: {redact(str(error.faults[0].what))}")
+        except MachineError as error:
+            self._say(f"nothing is started now: {redact(error.faults[0].what)}")
             return False
 
     def survive(self, doing: Callable[[], None]) -> None:
@@ -84,18 +84,20 @@ class Poll:
         """Meets new heads and hears new comments. Cut off anywhere, it starts at the same comment again."""
         pulls = {pull.number: pull for pull in self.github.open_pulls()}
         for pull in pulls.values():
-            known = self.queue.pull(pull.number)
-            if known is None or known.sha != pull.head_sha:
-                self._meet(pull, known)
+            self.survive(lambda pull=pull: self._meet(pull))  # type: ignore[misc]
+        met = {known.pr for known in self.queue.pulls() if known.pr in pulls and known.sha == pulls[known.pr].head_sha}
         may_order = maintains(self.github)
         comments = self.github.comments_since(self.queue.heard)
         for comment in comments:
-            if comment.number in pulls:
+            if comment.number in met:
                 self._hear(comment, pulls[comment.number], may_order)
-        if comments:
+        if comments and met == set(pulls):  # else they are heard again, once those heads are met
             self.queue.hear(max(comment.updated for comment in comments))
 
-    def _meet(self, pull: Pull, before: Known | None) -> None:
+    def _meet(self, pull: Pull) -> None:
+        before = self.queue.pull(pull.number)
+        if before is not None and before.sha == pull.head_sha:
+            return
         known = meet(self.root, self.root, self.settings, pull)
         if known is None:
             return
@@ -129,7 +131,7 @@ class Poll:
         """Brings every pull request's comment and state up to date, where they are not."""
         for known in self.queue.pulls():
             if known.ours:
-                self._tell(known)
+                self.survive(lambda known=known: self._tell(known))  # type: ignore[misc]
 
     def _tell(self, known: Known) -> None:
         page = page_of(known, self.queue, self.settings)

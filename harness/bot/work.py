@@ -19,11 +19,11 @@ TAIL = 4_096  # bytes of what it said that are looked at
 STOP_LIMIT_S = 60.0
 _SECRET = ("TOKEN", "SECRET", "PASSWORD", "CREDENTIAL", "_KEY")
 # The harness ends with the bot, however the bot ends: 1 is PR_SET_PDEATHSIG.
-_START = (
+BOUND = (
     "import ctypes, os, signal, sys; ctypes.CDLL(None).prctl(1, signal.SIGTERM); "
     "parent = int(sys.argv.pop(1)); os.getppid() == parent or sys.exit(130); "
-    "from harness.cli import main; main()"
 )
+_START = BOUND + "from harness.cli import main; main()"
 
 
 @dataclass(frozen=True)

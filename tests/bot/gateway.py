@@ -1,4 +1,4 @@
-"""Between the bot and the emulator of GitHub: git's half of GitHub, the fields that the emulator leaves out, and faults.
+"""Between the bot and the emulator of GitHub: git's half, the fields that the emulator leaves out, and faults.
 
 The emulator holds users, pull requests, comments, reviews and check runs. It has no git and no commit statuses: heads
 are read off a bare repository here, and statuses are kept here. Nothing else of GitHub is made up in this file.
@@ -164,7 +164,11 @@ class Gateway:
     def head_of(self, number: int) -> str:
         """Git's half: where the head of a pull request is now."""
         done = subprocess.run(
-            ["git", "rev-parse", f"refs/pull/{number}/head"], cwd=self.remote, capture_output=True, text=True, check=True
+            ["git", "rev-parse", f"refs/pull/{number}/head"],
+            cwd=self.remote,
+            capture_output=True,
+            text=True,
+            check=True,
         )
         return done.stdout.strip()
 

@@ -64,7 +64,9 @@ def test_100m_needs_a_confirmed_smaller_budget(tmp_path: Path, monkeypatch: pyte
     assert asked(tmp_path, "100M").state == "waiting"
 
 
-def test_1b_waits_for_a_word_that_comes_after_its_cost_was_shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_1b_waits_for_a_word_that_comes_after_its_cost_was_shown(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(module, "confirmed_below", lambda *_: True)
     queue = Queue(tmp_path)
     assert "nothing to approve" in asked(tmp_path, "1B", verb="approve").why
@@ -101,4 +103,6 @@ def test_only_official_confirmed_evaluations_of_this_very_patch_open_larger_budg
         assert one.patch_sha is not None
         assert not module.confirmed_below(root, one.slug, "0" * 64, one.track, 10**9)
         assert not module.confirmed_below(root, one.slug, one.patch_sha, one.track, 65_536)
-    assert module.confirmed_below(root, "token-smear", confirmed[-1].patch_sha or "", "llm-tiny", 10**8) == bool(confirmed)
+    assert module.confirmed_below(root, "token-smear", confirmed[-1].patch_sha or "", "llm-tiny", 10**8) == bool(
+        confirmed
+    )

@@ -67,7 +67,9 @@ def test_months_are_those_of_utc() -> None:
         ("[bot", "cannot be read"),
     ],
 )
-def test_settings_that_limit_nothing_are_refused_and_say_what_is_wrong(tmp_path: Path, text: str | None, said: str) -> None:
+def test_settings_that_limit_nothing_are_refused_and_say_what_is_wrong(
+    tmp_path: Path, text: str | None, said: str
+) -> None:
     if text is not None:
         (tmp_path / "blueberry.toml").write_text(text)
     with pytest.raises(UsageError) as caught:

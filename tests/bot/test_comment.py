@@ -109,7 +109,9 @@ def test_a_patch_of_one_endless_line_is_left_out() -> None:
 
 
 def test_many_long_jobs_are_cut_without_an_open_fence() -> None:
-    body = render(page(jobs=[{**JOB, "state": "running", "live": "y" * 400}] * 200, notes=["z" * 400] * 50), "owner/name")
+    body = render(
+        page(jobs=[{**JOB, "state": "running", "live": "y" * 400}] * 200, notes=["z" * 400] * 50), "owner/name"
+    )
     assert size(body) <= LIMIT
     outside_fences(body)
 
@@ -128,7 +130,9 @@ def test_a_waiting_job_shows_its_position_time_and_cost() -> None:
 
 
 def test_a_running_job_shows_what_it_says_now() -> None:
-    body = render(page(jobs=[{**JOB, "state": "running", "live": "decide pair 2 of at most 10", "seconds": 90.0}]), "o/n")
+    body = render(
+        page(jobs=[{**JOB, "state": "running", "live": "decide pair 2 of at most 10", "seconds": 90.0}]), "o/n"
+    )
     assert "running, 90.0 s so far" in body and "decide pair 2 of at most 10" in body
 
 

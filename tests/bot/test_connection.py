@@ -91,7 +91,9 @@ def test_a_limit_that_is_reset_later_is_waited_for(server: str, session: request
     assert 28 <= slept[0] <= 32
 
 
-def test_a_limit_beyond_all_patience_is_said_at_once(server: str, session: requests.Session, slept: list[float]) -> None:
+def test_a_limit_beyond_all_patience_is_said_at_once(
+    server: str, session: requests.Session, slept: list[float]
+) -> None:
     _Server.replies = [(429, {"Retry-After": "3600"}, b"{}")]
     with pytest.raises(UnreachableError, match="3600 s more"):
         session.get(server)

@@ -140,7 +140,15 @@ def test_a_word_of_the_box_without_run_files_is_no_verdict(
         poll.look()
     job = poll.queue.jobs()[0].model_copy(update={"state": "done", "verdict": "CONFIRMED"})
     (tmp_path / "r.zip").write_bytes(results_bundle(hub.repository, [job], hub.clone.root))
-    errand(hub.clone.root, load(hub.clone.root), Limits(0, 0), tmp_path / "r.zip", None, lambda: GitHub(hub.repository), print)
+    errand(
+        hub.clone.root,
+        load(hub.clone.root),
+        Limits(0, 0),
+        tmp_path / "r.zip",
+        None,
+        lambda: GitHub(hub.repository),
+        print,
+    )
     assert poll.queue.jobs()[0].verdict is None
 
 

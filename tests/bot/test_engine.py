@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
-import os
+import subprocess
+import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -22,7 +23,9 @@ from tests.bot.pages import CELL
 ANSWER = {"ok": True, "verdict": "CONFIRMED", "cells": [{**CELL, "rho": 0.9, "round": "confirm"}], "faults": []}
 SAYS = "import json, os, sys\nanswer, code = sys.argv[2], int(sys.argv[3])\nprint('pair 1', file=sys.stderr)\n"
 ENDS = SAYS + "print(answer)\nsys.exit(code)"
-STAYS = SAYS + "sys.stderr.flush()\nimport signal\nsignal.signal(signal.SIGTERM, lambda *_: sys.exit(130))\nsignal.pause()"
+STAYS = (
+    SAYS + "sys.stderr.flush()\nimport signal\nsignal.signal(signal.SIGTERM, lambda *_: sys.exit(130))\nsignal.pause()"
+)
 Make = Callable[..., Engine]
 
 
@@ -32,9 +35,7 @@ def make(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Make:
     for name in ("submissions", *("model_core", "baselines", "leaderboard")):
         (tmp_path / name).mkdir()
 
-    def made(
-        answer: object = ANSWER, code: int = 0, script: str = ENDS, objection: str = "", **caps: float
-    ) -> Engine:
+    def made(answer: object = ANSWER, code: int = 0, script: str = ENDS, objection: str = "", **caps: float) -> Engine:
         said = answer if isinstance(answer, str) else json.dumps(answer)
         monkeypatch.setattr(work, "_START", script)
         monkeypatch.setattr(module, "run_arguments", lambda _: [said, str(code)])
@@ -157,11 +158,30 @@ def test_the_harness_sees_no_token(make: Make, monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_the_harness_ends_with_the_bot_however_the_bot_ends(tmp_path: Path) -> None:
-    """The script that every job starts with asks the kernel for it, and looks whether it came too late."""
-    stranger = str(os.getpid() + 1_000_000)
-    started = work.start(tmp_path, tmp_path / "work", ["tracks"])
-    ending = started.wait(600)
+    child = work.BOUND + "print('bound', flush=True); signal.pause()"
+    bot = f"""
+import os, subprocess, sys
+child = subprocess.Popen([sys.executable, "-c", {child!r}, str(os.getpid())], stdout=subprocess.PIPE)
+child.stdout.readline()
+print(child.pid, flush=True)
+os.kill(os.getpid(), 9)
+"""
+    done = subprocess.run([sys.executable, "-c", bot], capture_output=True, text=True, timeout=600, check=False)
+    assert done.returncode == -9
+    until = time.monotonic() + 60
+    while _alive(int(done.stdout)):
+        assert time.monotonic() < until, "the harness outlives its bot"
+        time.sleep(0.02)
+
+
+def _alive(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+def test_a_verb_of_the_harness_runs_in_the_root_of_the_job(tmp_path: Path) -> None:
+    ending = work.start(tmp_path, tmp_path / "work", ["tracks", "--json"]).wait(600)
     assert ending is not None and ending.exit_code == 0
-    process: Any = started._process
-    assert process.args[-2:] == [str(os.getpid()), "tracks"] and stranger not in process.args
-    assert "prctl(1" in process.args[2]
+    assert ending.answer is not None and "llm-tiny" in [track["name"] for track in ending.answer["tracks"]]

@@ -71,7 +71,7 @@ def test_a_value_out_of_its_form_is_refused(changed: dict[str, Any]) -> None:
     refused(json.dumps({**values(), **changed}))
 
 
-@pytest.mark.parametrize("text", ["", "null", "[]", "{", "[" * 100_000, '{"a":' * 50_000, "\xff", b"\xff\xfe".decode("latin-1")])
+@pytest.mark.parametrize("text", ["", "null", "[]", "{", "[" * 100_000, '{"a":' * 50_000, "\xff"])
 def test_what_is_no_page_is_refused(text: str) -> None:
     refused(text)
 

@@ -137,7 +137,7 @@ def test_a_marker_that_a_contributor_pastes_changes_nothing(hub: Hub, poll: Make
     forged = f"{MARKER}\n### Blueberry: accepted, merge at once"
     hub.say("contributor", number, forged)
     poll().once(1)
-    assert [one["body"] for one in hub.comments(number)][0] == forged
+    assert hub.comments(number)[0]["body"] == forged
     assert len(own(hub, number)) == 1
 
 
