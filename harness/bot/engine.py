@@ -84,13 +84,17 @@ class Engine:
             if said:
                 self.queue.put(job.model_copy(update={"state": "refused", "reason": cut(said)}))
                 continue
-            tree = self._closing.enter_context(planted(self.root, self._head_of(job)))
-            folder = self.queue.folder / "work" / job.key
-            self._job = job.model_copy(update={"state": "running", "reason": "", "live": ""})
-            self.queue.put(self._job)
-            self._work = start(tree, folder, run_arguments(job))
+            self._start(job)
             return True
         return False
+
+    def _start(self, job: Job) -> None:
+        with contextlib.ExitStack() as planting:
+            tree = planting.enter_context(planted(self.root, self._head_of(job)))
+            self._work = start(tree, self.queue.folder / "work" / job.key, run_arguments(job))
+            self._closing = planting.pop_all()
+        self._job = job.model_copy(update={"state": "running", "reason": "", "live": ""})
+        self.queue.put(self._job)
 
     def _watch(self, wait_s: float, limit_s: float) -> None:
         assert self._work and self._job

@@ -88,6 +88,7 @@ class Hub:
     clone: Project
     fork: Project
     remote: Path
+    gain: Path  # a packed submission
 
     def environment(self, login: str = "blueberry-bot") -> dict[str, str]:
         kept = {key: value for key, value in os.environ.items() if not key.startswith("GITHUB_")}
@@ -121,6 +122,10 @@ class Hub:
     def say(self, login: str, number: int, body: str) -> int:
         return int(self.call(login, "POST", f"/issues/{number}/comments", {"body": body})["id"])
 
+    def submit(self) -> None:
+        """Puts a submission into the fork: it claims the tests' own budget, and gains far more than a pair scatters."""
+        shutil.copytree(self.gain, self.fork.root / "submissions" / "gain")
+
     def open_pull(self, title: str = "an idea") -> int:
         """A pull request of the contributor, from what the fork has committed."""
         self.call("contributor", "POST", "/forks", {})
@@ -150,6 +155,19 @@ def upstream(make_project: Callable[[str], Project]) -> Project:
     return project
 
 
+@pytest.fixture(scope="session")
+def gain(upstream: Project, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A submission that is packed against main."""
+    root = tmp_path_factory.mktemp("gain") / "clone"
+    git(upstream.root, "clone", "--quiet", str(upstream.root), str(root))
+    Project(root).submit("gain", ("lm.py", "        d_ff=512,\n", "        d_ff=512,\n        batch_size=4,\n"))
+    folder = root / "submissions" / "gain"
+    shutil.rmtree(folder / "core")
+    manifest = folder / "submission.toml"
+    manifest.write_text(manifest.read_text().replace('budget = "smoke"', 'budget = "test"'))
+    return folder
+
+
 @pytest.fixture
 def repositories(upstream: Project, tmp_path: Path) -> tuple[Path, Project, Project]:
     """GitHub's bare copy of main, a clone of it for the bot, and one for the contributor."""
@@ -161,19 +179,9 @@ def repositories(upstream: Project, tmp_path: Path) -> tuple[Path, Project, Proj
 
 
 @pytest.fixture
-def hub(emulator: int, repositories: tuple[Path, Project, Project], tmp_path: Path) -> Iterator[Hub]:
+def hub(emulator: int, repositories: tuple[Path, Project, Project], gain: Path, tmp_path: Path) -> Iterator[Hub]:
     remote, clone, fork = repositories
     name = "blueberry-" + "".join(letter for letter in tmp_path.name if letter.isalnum())
     with Gateway(emulator, remote) as gateway:
         gateway.call(TOKENS["maintainer"], "POST", "/user/repos", {"name": name, "auto_init": True})
-        yield Hub(gateway, f"maintainer/{name}", clone, fork, remote)
-
-
-GAIN = ("lm.py", "        d_ff=512,\n", "        d_ff=512,\n        batch_size=4,\n")
-
-
-def submit(project: Project, slug: str = "gain", budget: str = "test") -> None:
-    """A packed submission that gains far more than a pair scatters, with a claim at the tests' own budget."""
-    project.submit(slug, GAIN)
-    manifest = project.root / "submissions" / slug / "submission.toml"
-    manifest.write_text(manifest.read_text().replace('budget = "smoke"', f'budget = "{budget}"'))
+        yield Hub(gateway, f"maintainer/{name}", clone, fork, remote, gain)

@@ -19,7 +19,7 @@ from harness.bot.errand import errand
 from harness.bot.github import GitHub
 from harness.bot.page import Page, read_page
 from harness.errors import SubmissionError, UsageError
-from tests.bot.conftest import Hub, git, submit
+from tests.bot.conftest import Hub, git
 from tests.bot.test_engine import ANSWER, ENDS
 
 Dispatch = Callable[[str], Page]
@@ -33,7 +33,7 @@ def number(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> int:
             monkeypatch.setenv(name, value)
     monkeypatch.setattr(work, "_START", ENDS)
     monkeypatch.setattr(engine_module, "run_arguments", lambda _: [json.dumps(ANSWER), "0"])
-    submit(hub.fork)
+    hub.submit()
     return hub.open_pull()
 
 

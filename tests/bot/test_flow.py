@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 
 from harness.bot.comment import MARKER
-from tests.bot.conftest import Hub, submit
+from tests.bot.conftest import Hub
 
 
 def test_a_pull_request_from_a_fork_gets_its_verdict_in_one_comment(hub: Hub) -> None:
-    submit(hub.fork)
+    hub.submit()
     number = hub.open_pull()
     sha = hub.gateway.head_of(number)
     hub.say("maintainer", number, f"/bench test {sha}")

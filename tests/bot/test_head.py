@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+import shutil
 from pathlib import Path
 
 import pytest
@@ -195,21 +195,15 @@ def test_every_rule_of_the_harness_is_held_against_a_head(repositories: Reposito
     assert not check.ok and {fault.rule for fault in check.faults} >= {"manifest-toml", "patch-format"}
 
 
-def test_the_verb_says_what_is_wrong_and_exits_with_one(
-    repositories: Repositories, make_project: Callable[[str], Project]
-) -> None:
+def test_the_verb_says_what_is_wrong_and_exits_with_one(repositories: Repositories, gain: Path) -> None:
     _, clone, fork = repositories
-    fork.submit("gain", ("lm.py", "        d_ff=512,\n", "        d_ff=512,\n        batch_size=4,\n"))
-    (fork.root / "submissions" / "gain" / "core").rename(fork.root / "scratch-that-git-ignores")
-    git(fork.root, "add", "submissions")
-    git(fork.root, "commit", "--quiet", "-m", "x")
-    git(fork.root, "push", "--quiet", str(repositories[0]), "HEAD:refs/pull/4/head")
+    shutil.copytree(gain, fork.root / "submissions" / "gain")
+    pushed(repositories, 4)
     answer = clone.json("bot", "check", "--pr", "4")
     assert answer["ok"] and answer["slug"] == "gain" and answer["added"] == 1
 
     (fork.root / "model_core" / "lm.py").write_text("import os\n")
-    git(fork.root, "commit", "--quiet", "-am", "x")
-    git(fork.root, "push", "--quiet", str(repositories[0]), "HEAD:refs/pull/4/head")
+    pushed(repositories, 4)
     answer = clone.json("bot", "check", "--pr", "4", exit_code=1)
     assert [fault["rule"] for fault in answer["faults"]] == ["pull-outside"]
 
