@@ -25,9 +25,9 @@ Sha = Annotated[str, StringConstraints(pattern=r"^([0-9a-f]{40}|[0-9a-f]{64})$")
 Slug = Annotated[str, StringConstraints(pattern=f"^{SLUG.pattern}$")]
 Line = Annotated[str, Field(max_length=400)]
 Word = Annotated[str, Field(max_length=60)]
-Finite = Annotated[float, Field(allow_inf_nan=False, ge=-1e12, le=1e12)]
-Amount = Annotated[float, Field(allow_inf_nan=False, ge=0, le=1e12)]
-Count = Annotated[int, Field(ge=0, le=10**9)]
+Finite = Annotated[float, Field(strict=True, allow_inf_nan=False, ge=-1e12, le=1e12)]
+Amount = Annotated[float, Field(strict=True, allow_inf_nan=False, ge=0, le=1e12)]
+Count = Annotated[int, Field(strict=True, ge=0, le=10**9)]
 
 
 class _Closed(BaseModel):

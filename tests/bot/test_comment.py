@@ -144,7 +144,7 @@ def test_a_paused_job_says_that_the_budget_is_the_reason() -> None:
 def test_after_a_run_the_verdict_its_numbers_and_the_report_are_there(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("GITHUB_SERVER_URL", raising=False)
     body = render(page(jobs=[done(cost=0.5)], currency="USD"), "owner/name")
-    for shown in ("CONFIRMED", "+0.0123 [0.0020, 0.0220]", "4 of at most 10", "120.0 s", "0.50 USD"):
+    for shown in ("CONFIRMED", "+0.0123 [0.0020, 0.0220]", "4 of at most 10", "2 min 0 s spent", "0.50 USD"):
         assert shown in body
     assert "https://github.com/owner/name/blob/HEAD/leaderboard/reports/an-idea.md" in body
 
