@@ -60,6 +60,7 @@ class Poll:
             while self._advanced(engine, interval_s):
                 self.survive(self.look)
                 self.survive(self.tell)
+            self.survive(self.tell)  # of what was refused or paused instead of being started
 
     def _engine(self) -> Engine:
         return Engine(self.root, self.queue, self.settings, self.head_of, self.objection)

@@ -154,23 +154,20 @@ class Gateway:
             return {**value, "app": APP, "output": {"annotations_url": "", **value["output"]}}
         if "diff_url" in value and "head" in value:
             value = {**PULL, **value}
-            real = self.head_of(int(value["number"]))
+            real = self.head_of(int(value["number"]), value["head"]["ref"])
             self.commits[real] = value["base"]["sha"]
             value["head"] = {**value["head"], "sha": real}
         if "full_name" in value and "default_branch" in value:
             value = {**REPOSITORY, **value}
         return value
 
-    def head_of(self, number: int) -> str:
-        """Git's half: where the head of a pull request is now."""
-        done = subprocess.run(
-            ["git", "rev-parse", f"refs/pull/{number}/head"],
-            cwd=self.remote,
-            capture_output=True,
-            text=True,
-            check=True,
-        )
-        return done.stdout.strip()
+    def head_of(self, number: int, branch: str = "main") -> str:
+        """Git's half: where the head of a pull request is now, from a fork or from a branch of the same repository."""
+        refs = [f"refs/pull/{number}/head", f"refs/heads/{branch}"]
+        command = ["git", "for-each-ref", "--format=%(refname) %(objectname)", *refs]
+        done = subprocess.run(command, cwd=self.remote, capture_output=True, text=True, check=True)
+        known = dict(line.split() for line in done.stdout.splitlines())
+        return next(known[ref] for ref in refs if ref in known)
 
 
 class _Handler(BaseHTTPRequestHandler):
