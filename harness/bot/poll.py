@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import time
 from collections.abc import Callable
@@ -85,7 +86,7 @@ class Poll:
         """Meets new heads and hears new comments. Cut off anywhere, it starts at the same comment again."""
         pulls = {pull.number: pull for pull in self.github.open_pulls()}
         for pull in pulls.values():
-            self.survive(lambda pull=pull: self._meet(pull))  # type: ignore[misc]
+            self.survive(functools.partial(self._meet, pull))
         met = {known.pr for known in self.queue.pulls() if known.pr in pulls and known.sha == pulls[known.pr].head_sha}
         may_order = maintains(self.github)
         comments = self.github.comments_since(self.queue.heard)
@@ -132,7 +133,7 @@ class Poll:
         """Brings every pull request's comment and state up to date, where they are not."""
         for known in self.queue.pulls():
             if known.ours:
-                self.survive(lambda known=known: self._tell(known))  # type: ignore[misc]
+                self.survive(functools.partial(self._tell, known))
 
     def _tell(self, known: Known) -> None:
         page = page_of(known, self.queue, self.settings)
