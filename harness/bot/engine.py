@@ -48,10 +48,6 @@ class Engine:
             self._charge()
             self._end({"state": "waiting"})
 
-    @property
-    def busy(self) -> bool:
-        return self._work is not None
-
     def advance(self, wait_s: float, limit_s: float = float("inf")) -> bool:
         """Starts the next job or watches the present one for that long; answers whether there was anything to do.
 

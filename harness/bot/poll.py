@@ -68,8 +68,6 @@ class Poll:
 
     def _advanced(self, engine: Engine, wait_s: float) -> bool:
         try:
-            if not engine.busy and any(job.state == "waiting" for job in engine.waiting()):
-                self.survive(self.tell)  # nobody reads "waits" while it already runs
             return engine.advance(wait_s)
         except MachineError as error:
             self._say(f"nothing is started now: {redact(error.faults[0].what)}")
