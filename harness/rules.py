@@ -21,6 +21,7 @@ END = "<!-- rules: end -->"
 GROUPS = {
     "manifest": "Refused before anything runs: submission.toml",
     "patch": "Refused before anything runs: patch.diff",
+    "pull": "Refused before anything runs: the pull request",
     "run": "Refused while it runs",
     "audit": "Refused after training",
 }
@@ -269,6 +270,27 @@ _RULES = (
         "edit the scratch copy in core/, then `blueberry pack SLUG`",
     ),
     Rule(
+        "pull-outside",
+        "pull",
+        "a change outside submissions/<slug>/, or of more than one submission",
+        "a submission is one folder; everything else is the harness, and a pull request of its own",
+        "leave one folder in the pull request: `git diff --stat main...` shows what it changes",
+    ),
+    Rule(
+        "pull-file",
+        "pull",
+        "a file that no submission has, a link, a submodule, an executable, or one that is too large",
+        "everything in a pull request is read by a person before it is run",
+        "keep submission.toml, patch.diff and README.md, as plain files",
+    ),
+    Rule(
+        "pull-artifact",
+        "pull",
+        "a result or bundle that is not what the bot writes, or belongs to another commit",
+        "it comes from a machine that ran a stranger's code",
+        "let the bot write it again; nothing of it was used",
+    ),
+    Rule(
         "crashed",
         "run",
         "an arm that crashes twice",
@@ -380,11 +402,8 @@ def render_table() -> str:
     """The rules as markdown: a heading and a table for each group."""
     parts = []
     for group, heading in GROUPS.items():
-        rows = [
-            f"| `{rule.id}` | {rule.title} | {rule.why} | {rule.fix} |"
-            for rule in RULES.values()
-            if rule.group == group
-        ]
+        members = [rule for rule in RULES.values() if rule.group == group]
+        rows = [f"| `{rule.id}` | {rule.title} | {rule.why} | {rule.fix} |" for rule in members]
         head = ["| rule | what is refused | why | how to mend it |", "|---|---|---|---|"]
         parts.append("\n".join([f"### {heading}", "", *head, *rows]))
     return "\n\n".join(parts) + "\n"

@@ -20,6 +20,7 @@ STAGES = (
     {"confine"},
     {"run"},
     {"board", "generate"},
+    {"bot"},
 )
 SURFACE = {"cli", "words", "progress"}
 HOMES = {
@@ -37,6 +38,8 @@ HOMES = {
     "tensorboard": {"run/trackers.py"},
     "wandb": {"run/trackers.py"},
     "pygments": {"board"},
+    "github3": {"bot/github.py"},
+    "requests": {"bot/connection.py"},
 }
 MODULES = sorted((ROOT / "harness").rglob("*.py"))
 CORE = sorted((ROOT / "model_core").glob("*.py"))

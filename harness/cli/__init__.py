@@ -15,7 +15,7 @@ import sys
 import typer
 
 # isort: off
-from harness.cli import submissions, runs, results, core, generate, machine, data  # noqa: F401  (registered in this order)
+from harness.cli import submissions, runs, results, core, generate, machine, data, bot  # noqa: F401  (in this order)
 
 # isort: on
 from harness.cli.surface import Said, app, say

@@ -1,0 +1,1 @@
+"""The bot: what a pull request is told, and what a maintainer's word makes it measure."""

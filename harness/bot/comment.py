@@ -1,0 +1,218 @@
+"""The one comment of a pull request: rendered from a Page, found again by a hidden marker AND its author."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterable
+
+from harness.board.markdown import duration, escape, interval, number
+from harness.bot.github import GitHub
+from harness.bot.page import CellPart, CheckPart, JobPart, Page, PlanPart
+from harness.submission.files import is_hidden, name_of
+
+MARKER = "<!-- blueberry-bot: the one comment of this pull request -->"
+LIMIT = 65_536  # characters of a body, as GitHub counts them
+RESERVE = 256  # for the line that says what was cut
+MAX_FAULTS = 20  # that are listed
+_WIDTH = 41  # columns of an interval's picture
+
+_STATES = {
+    "waiting": "waits",
+    "paused": "paused (budget)",
+    "needs word": "waits for a maintainer's word",
+    "running": "running",
+    "done": "done",
+    "refused": "refused",
+    "failed": "failed on this machine",
+}
+
+
+def put(github: GitHub, number_: int, body: str, login: str | None = None) -> int:
+    """Writes or edits the bot's own comment and answers its id. A marker that somebody else pasted is not ours."""
+    mine = login or github.login()
+    for comment in github.comments(number_):
+        if comment.author == mine and comment.body.startswith(MARKER):
+            if comment.body != body:
+                github.edit_comment(comment.id, body)
+            return comment.id
+    return github.write_comment(number_, body)
+
+
+def render(page: Page, repository: str) -> str:
+    """The body: rules, jobs and plan first, then as much of the patch as fits."""
+    slug = f"`{page.slug}`" if page.slug else "this pull request"
+    above = [MARKER, f"### Blueberry: {slug} at `{page.sha[:12]}`", "", *_check_lines(page.check)]
+    above += [line for job in page.jobs for line in _job_lines(job, page, repository)]
+    above += _plan_lines(page.plans, page.currency)
+    above += [f"> {escape(note, 400)}  " for note in page.notes]
+    text = _cut_to("\n".join(above) + "\n", LIMIT - RESERVE)
+    return text + _patch_block(page, LIMIT - RESERVE - _size(text))
+
+
+def _size(text: str) -> int:
+    """In UTF-16 units: no counting that GitHub may use comes to more."""
+    return len(text.encode("utf-16-le", "surrogatepass")) // 2
+
+
+def _cut_to(text: str, limit: int) -> str:
+    """`text` in whole lines, with an ending where it had to be cut. Nothing above the patch spans lines but fences."""
+    if _size(text) <= limit:
+        return text
+    kept: list[str] = []
+    left = limit
+    for line in text.split("\n"):
+        left -= _size(line) + 1
+        if left < 0:
+            break
+        kept.append(line)
+    open_fence = sum(line.startswith("```") for line in kept) % 2
+    return "\n".join([*kept, *(["```"] if open_fence else []), "", "*The rest is too long for a comment.*", ""])
+
+
+def _check_lines(check: CheckPart) -> list[str]:
+    if check.ok:
+        lines = [f"**Every rule holds.** +{check.added} −{check.removed} lines"]
+    else:
+        lines = [
+            f"**{len(check.faults)} {'rule is' if len(check.faults) == 1 else 'rules are'} broken.** Nothing is run."
+        ]
+    for fault in check.faults[:MAX_FAULTS]:
+        lines.append(f"- `{_word(fault.rule)}` {escape(fault.where, 200)}: {escape(fault.what, 300)}")
+        lines.append(f"  - mend: {escape(fault.fix, 300)}")
+    if len(check.faults) > MAX_FAULTS:
+        lines.append(f"- and {len(check.faults) - MAX_FAULTS} more")
+    lines += [f"- warning: {escape(warning, 300)}" for warning in check.warnings]
+    return [*lines, ""]
+
+
+def _word(text: str) -> str:
+    return re.sub(r"[^a-z0-9-]", "", text.lower()) or "rule"
+
+
+def _plan_lines(plans: Iterable[PlanPart], currency: str) -> list[str]:
+    rows = [
+        f"| {escape(plan.track)} | {escape(plan.budget)} | {plan.metric} | {plan.pairs_at_most} "
+        f"| {_time(plan.seconds_at_most)} | {_money(plan.cost_at_most, currency)} | {number(plan.least)} |"
+        for plan in plans
+    ]
+    if not rows:
+        return []
+    head = "| track | budget | claim | pairs at most | time at most | cost at most | gain that can be seen |"
+    return ["**What it would take**", "", head, "|---|---|---|--:|--:|--:|--:|", *rows, ""]
+
+
+def _time(seconds: float | None) -> str:
+    return "unknown" if seconds is None else duration(seconds)
+
+
+def _money(amount: float | None, currency: str) -> str:
+    return "unknown" if amount is None else f"{amount:.2f} {currency}".rstrip()
+
+
+def _job_lines(job: JobPart, page: Page, repository: str) -> list[str]:
+    where = f"**{escape(job.track)} at {escape(job.budget)}**"
+    moved = "" if job.sha == page.sha else f" (of `{job.sha[:12]}`; the head has moved since)"
+    lines = [f"{where}{moved}: {_state(job, page.currency)}", ""]
+    if job.live:
+        lines += ["```text", _code_line(job.live), "```", ""]
+    if job.reason:
+        lines += [f"> {escape(job.reason, 400)}", ""]
+    if job.verdict:
+        lines += _verdict_lines(job, page, repository)
+    return lines
+
+
+def _state(job: JobPart, currency: str) -> str:
+    said = _STATES[job.state]
+    expected = f"about {_time(job.seconds_expected)} at most, cost {_money(job.cost_expected, currency)}"
+    if job.state == "waiting":
+        return f"{said} at position {job.position or 1}; {expected}"
+    if job.state in ("paused", "needs word"):
+        return f"{said}; {expected}"
+    spent = f"{duration(job.seconds)} so far" if job.state == "running" else f"{duration(job.seconds)} spent"
+    return f"{said}, {spent}" + (f", {_money(job.cost, currency)}" if job.cost is not None else "")
+
+
+def _verdict_lines(job: JobPart, page: Page, repository: str) -> list[str]:
+    box = [f"{job.verdict}"]
+    for cell in job.cells:
+        box += ["", f"{_code_line(cell.track)} {_code_line(cell.budget)} {cell.metric}: {cell.verdict}"]
+        box += [f"  {name:<8} {value}" for name, value in _facts(cell)]
+    lines = ["```text", *box, "```", "", *_cell_table(job.cells)]
+    for fault in job.faults[:MAX_FAULTS]:
+        lines.append(f"- `{_word(fault.rule)}` {escape(fault.where, 200)}: {escape(fault.what, 300)}")
+    server = os.environ.get("GITHUB_SERVER_URL", "https://github.com").rstrip("/")
+    report = f"{server}/{repository}/blob/HEAD/leaderboard/reports/{page.slug}.md"
+    return [*lines, f"[Report]({report}), once the board is merged.", ""]
+
+
+def _facts(cell: CellPart) -> list[tuple[str, str]]:
+    facts = [
+        ("gain", f"{number(cell.gain, sign=True)} {interval(cell.interval)}".rstrip()),
+        ("time", f"x {number(cell.time_ratio, 3)} {interval(cell.time_interval, 3)}".rstrip()),
+        ("p", f"{number(cell.p)} against alpha {number(cell.alpha)}"),
+        ("pairs", f"{cell.pairs} of at most {cell.max_pairs}"),
+    ]
+    if cell.gain is not None and cell.interval is not None:
+        facts.insert(1, ("", picture(cell.gain, cell.interval)))
+    return facts
+
+
+def picture(gain: float, bounds: tuple[float, float]) -> str:
+    """The interval of a gain beside zero, in characters: `|` is zero, `o` the gain."""
+    low, high = min(*bounds, 0.0, gain), max(*bounds, 0.0, gain)
+    span = (high - low) or 1.0
+
+    def at(value: float) -> int:
+        return round((value - low) / span * (_WIDTH - 1))
+
+    row = [" "] * _WIDTH
+    row[at(bounds[0]) : at(bounds[1]) + 1] = "-" * (at(bounds[1]) - at(bounds[0]) + 1)
+    row[at(0.0)] = "|"
+    row[at(gain)] = "o"
+    return "".join(row).rstrip()
+
+
+def _cell_table(cells: Iterable[CellPart]) -> list[str]:
+    rows = [
+        f"| {escape(cell.track)} | {escape(cell.budget)} | {cell.metric} | {escape(cell.verdict)} "
+        f"| {number(cell.gain, sign=True)} {interval(cell.interval)} | {number(cell.time_ratio, 3)} "
+        f"| {number(cell.net_gain, 3, sign=True)} | {cell.pairs} |"
+        for cell in cells
+    ]
+    if not rows:
+        return []
+    head = "| track | budget | claim | verdict | gain [interval] | time x | net gain | pairs |"
+    return [head, "|---|---|---|---|--:|--:|--:|--:|", *rows, ""]
+
+
+def _code_line(text: str) -> str:
+    """One line for a fenced block: it cannot end the fence, and nothing in it is invisible."""
+    return _visible(text.replace("\n", " ")).replace("`", "'")
+
+
+def _visible(text: str) -> str:
+    """Characters that a reader cannot see, named instead of shown."""
+    hidden = {mark for mark in set(text) if mark not in "\n\t" and is_hidden(mark)}
+    return "".join(f"<{name_of(mark)}>" if mark in hidden else mark for mark in text) if hidden else text
+
+
+def _patch_block(page: Page, room: int) -> str:
+    """The patch in a diff block, in whole lines; the fence is longer than any run of backticks in it."""
+    if not page.patch.strip():
+        return ""
+    text = _visible(page.patch).rstrip("\n")
+    fence = "`" * max(3, 1 + max((len(run) for run in re.findall("`+", text)), default=0))
+    summary = f"The patch: +{page.check.added} −{page.check.removed}"
+    head = f"\n<details><summary>{summary}</summary>\n\n{fence}diff\n"
+    foot = f"\n{fence}\n\n</details>\n"
+    lines, left = text.split("\n"), room - _size(head) - _size(foot)
+    shown = 0
+    while shown < len(lines) and left >= _size(lines[shown]) + 1:
+        left -= _size(lines[shown]) + 1
+        shown += 1
+    if left < 0 or shown == 0:
+        return "\n*The patch is too long for a comment: see the files of this pull request.*\n"
+    rest = f"\n*{len(lines) - shown} more lines are in the files of this pull request.*\n" if shown < len(lines) else ""
+    return head + "\n".join(lines[:shown]) + foot + rest

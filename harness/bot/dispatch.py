@@ -1,0 +1,133 @@
+"""One measurement for a workflow: the runner has no token that could write, and what it makes is an artifact."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+from harness.bot.admit import Refusal, admit
+from harness.bot.bundle import records
+from harness.bot.caps import Settings
+from harness.bot.command import Command, parse
+from harness.bot.engine import Engine
+from harness.bot.github import Comment, GitHub, Pull, maintains
+from harness.bot.head import read_head
+from harness.bot.meet import meet, page_of
+from harness.bot.page import ENTRY, Page, cut
+from harness.bot.queue import OPEN, Job, Known, Queue, stamp
+from harness.bot.zipped import zipped
+from harness.errors import MachineError, UsageError
+from harness.records.atomic import write_atomically
+
+WATCH_S = 30.0  # between two lines of progress
+
+
+def dispatch(
+    root: Path,
+    github: GitHub,
+    settings: Settings,
+    pull: Pull,
+    command: Command,
+    say: Callable[[str], None],
+) -> Page:
+    """Runs what was reviewed, and answers the page of the pull request."""
+    if command.sha != pull.head_sha:
+        what = f"the head of #{pull.number} is {pull.head_sha[:12]}, not {command.sha[:12]}"
+        raise UsageError("--sha", what, "review what is there now, and name that")
+    comments = [one for one in github.comments(pull.number) if parse(one.body) is not None]
+    may_order = maintains(github)
+    _require_review(github, pull, comments, may_order)
+    known = meet(root, root, settings, pull)
+    if known is None:
+        raise UsageError("--sha", "the head moves while it is being read", "review what is there now, and name that")
+    if not known.ours:
+        raise UsageError(f"#{pull.number}", "touches no submission", "there is nothing to measure")
+    queue = Queue(root)
+    with queue.lock():
+        queue.put_pull(known)
+        if known.check.ok:
+            job = _job(
+                root, queue, command, pull, known, [one for one in comments if may_order(one.author, one.association)]
+            )
+            known = _note(known, job) if isinstance(job, Refusal) else known
+            queue.put_pull(known)
+            if not isinstance(job, Refusal):
+                _work(root, queue, settings, github, job, say)
+        return page_of(known, queue, settings)
+
+
+def write(page: Page, root: Path, out: Path) -> None:
+    """The artifact: the page as JSON, or a zip of it and of the run files that it rests on."""
+    content = page.to_json().encode()
+    if out.suffix == ".zip":
+        content = zipped({ENTRY: content, **(records(root, page.slug) if page.slug else {})})
+    write_atomically(out, content)
+
+
+def _require_review(github: GitHub, pull: Pull, comments: list[Comment], may_order: Callable[[str, str], bool]) -> None:
+    """Raises UsageError where no maintainer has approved this very commit or named it in an order."""
+    for review in github.reviews(pull.number):
+        approves = review.state == "APPROVED" and review.sha == pull.head_sha
+        if approves and may_order(review.author, review.association):
+            return
+    for comment in comments:
+        named = parse(comment.body)
+        if isinstance(named, Command) and named.sha == pull.head_sha and may_order(comment.author, comment.association):
+            return
+    what = f"no maintainer has reviewed {pull.head_sha[:12]}"
+    fix = "approve that commit in a review, or name it in a `/bench` comment"
+    raise UsageError(f"#{pull.number}", what, fix)
+
+
+def _job(
+    root: Path, queue: Queue, command: Command, pull: Pull, known: Known, comments: list[Comment]
+) -> Job | Refusal:
+    who = os.environ.get("GITHUB_ACTOR", "a workflow")
+    order = Comment(0, pull.number, who, "", "", stamp(), stamp())
+    job = admit(root, queue, command, order, pull, known)
+    if isinstance(job, Refusal):
+        return job
+    if job.state == "needs word" and not any(_is_word(comment, command) for comment in comments):
+        return Refusal(f"{job.budget} needs a maintainer's own word: {job.reason}")
+    job = job.model_copy(update={"state": "waiting", "reason": ""}) if job.state == "needs word" else job
+    queue.put(job)
+    return job
+
+
+def _is_word(comment: Comment, command: Command) -> bool:
+    said = parse(comment.body)
+    wanted = ("approve", command.budget, command.sha)
+    return isinstance(said, Command) and (said.verb, said.budget, said.sha) == wanted
+
+
+def _note(known: Known, refusal: Refusal) -> Known:
+    return known.model_copy(update={"notes": {**known.notes, "0": cut(refusal.why)}})
+
+
+def _work(root: Path, queue: Queue, settings: Settings, github: GitHub, job: Job, say: Callable[[str], None]) -> None:
+    """Until this job has ended or nothing more may be spent on it."""
+    with Engine(root, queue, settings, lambda one: read_head(root, one.sha)) as engine:
+        said = ""
+        while (now := queue.find(job.key)) is not None and now.state in OPEN:
+            if not engine.advance(WATCH_S):
+                break
+            now = queue.find(job.key) or now
+            if now.live != said:
+                said = now.live
+                say(said)
+    if queue.find(job.key) is None:
+        raise MachineError(job.key, "is gone from the queue", "leave .blueberry/bot alone while the bot works")
+
+
+def ending(page: Page, command: Command) -> tuple[int, str]:
+    """Exit code and last word: 0 for any verdict, 1 where the submission is at fault, 3 where the machine is."""
+    if not page.check.ok:
+        return 1, f"#{page.pr}: {len(page.check.faults)} rules are broken"
+    job = next((one for one in page.jobs if (one.sha, one.budget) == (command.sha, command.budget)), None)
+    if job is None:
+        return 1, page.notes[-1] if page.notes else "nothing was run"
+    if job.state == "done":
+        return (1 if job.faults else 0), f"#{page.pr} {page.slug}, {job.track} at {job.budget}: {job.verdict}"
+    said = f"#{page.pr} {page.slug}: {job.state}; {job.reason}"
+    return (1 if job.state == "refused" else 3), said

@@ -1,0 +1,153 @@
+"""A pull request's head, read as git objects: nothing of it is checked out, and nothing of it is run."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from harness.bot.connection import redact
+from harness.errors import Fault, MachineError, SubmissionError, UsageError
+from harness.rules import MAX_MANIFEST_KIB, fault
+from harness.submission.git import git
+from harness.submission.manifest import FILE as MANIFEST
+from harness.submission.patch import FILE as PATCH
+from harness.submission.patch import MAX_READ, limited
+from harness.submission.root import is_slug
+
+SHA = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
+README = "README.md"
+MAX_README = 256 * 1024  # bytes
+LIMITS = {MANIFEST: MAX_MANIFEST_KIB * 1024, PATCH: MAX_READ, README: MAX_README}
+MAX_PATHS = 1_000  # changed paths that are looked at
+_LINKS = {"120000": "pull-file", "160000": "pull-file"}
+_ENTRY = re.compile(rb":(\d{6}) (\d{6}) ([0-9a-f]+) ([0-9a-f]+) ([A-Z])\d*")
+
+
+@dataclass(frozen=True)
+class Head:
+    """The submission of a pull request, as it is in one commit."""
+
+    sha: str
+    slug: str
+    files: dict[str, bytes]
+
+    @property
+    def patch(self) -> str:
+        """For people's eyes; what is not text in it is shown as a mark."""
+        return self.files.get(PATCH, b"").decode("utf-8", "replace")
+
+
+def fetch(repository: Path, number: int, remote: str = "origin") -> str:
+    """Fetches the head of a pull request as objects alone, and answers its commit."""
+    ref = f"refs/blueberry/pull/{number}"
+    slow = ("-c", "http.lowSpeedLimit=1000", "-c", "http.lowSpeedTime=60", "-c", "core.hooksPath=/dev/null")
+    _git(
+        repository,
+        *slow,
+        "fetch",
+        "--quiet",
+        "--no-tags",
+        "--no-recurse-submodules",
+        "--no-write-fetch-head",
+        remote,
+        f"+refs/pull/{number}/head:{ref}",
+    )
+    return _git(repository, "rev-parse", "--verify", ref).decode().strip()
+
+
+def full_sha(text: str) -> str:
+    """A full commit id; a shortened one could come to mean another commit."""
+    if not SHA.fullmatch(text):
+        raise UsageError("--sha", f"{text[:80]!a} is no full commit id", "give all 40 characters, in lower case")
+    return text
+
+
+def read_head(repository: Path, sha: str, base: str = "HEAD") -> Head:
+    """The one submission that a commit changes; raises SubmissionError for anything else that it touches."""
+    changed = list(_changed(repository, _merge_base(repository, base, sha), sha))
+    if len(changed) > MAX_PATHS:
+        raise SubmissionError(fault("pull-outside", sha[:12], f"touches {len(changed)} paths"))
+    faults = [found for entry in changed if (found := _outside(*entry))]
+    slugs = sorted({path.split("/")[1] for _, path in changed if path.startswith("submissions/") and "/" in path[12:]})
+    if not changed:
+        faults.append(fault("pull-outside", sha[:12], "changes nothing"))
+    elif not faults and len(slugs) != 1:
+        faults.append(fault("pull-outside", sha[:12], f"touches {len(slugs)} submissions: {', '.join(slugs[:5])}"))
+    if faults:
+        raise SubmissionError(*limited(faults))
+    return Head(sha, slugs[0], dict(_files(repository, sha, slugs[0])))
+
+
+def touches_submissions(repository: Path, sha: str, base: str = "HEAD") -> bool:
+    """Whether a commit has anything to do with submissions at all."""
+    return any(
+        path.startswith("submissions/") for _, path in _changed(repository, _merge_base(repository, base, sha), sha)
+    )
+
+
+def write(head: Head, submissions: Path) -> Path:
+    """The submission as a folder of `submissions`, for the checks that read folders."""
+    folder = submissions / head.slug
+    folder.mkdir(parents=True)
+    for name, content in head.files.items():
+        (folder / name).write_bytes(content)
+    return folder
+
+
+def _merge_base(repository: Path, base: str, sha: str) -> str:
+    done = git("merge-base", base, sha, cwd=repository, repository=True)
+    if done.returncode:
+        fix = "fetch the whole history (`git fetch --unshallow`; in a workflow fetch-depth: 0)"
+        raise MachineError(sha[:12], f"has no commit in common with {base} in this clone", fix)
+    return done.stdout.decode().strip()
+
+
+def _changed(repository: Path, before: str, after: str) -> Iterator[tuple[str, str]]:
+    """(mode after, path) of every path that differs; a deleted one has the mode 000000."""
+    listed = _git(repository, "diff-tree", "-r", "-z", "--raw", "--no-renames", "--no-ext-diff", before, after)
+    parts = listed.split(b"\0")
+    for facts, path in zip(parts[:-1:2], parts[1::2], strict=True):
+        entry = _ENTRY.fullmatch(facts)
+        assert entry, "git's raw diff has another form"
+        yield entry[2].decode(), path.decode("utf-8", "backslashreplace")
+
+
+def _outside(mode: str, path: str) -> Fault | None:
+    """Why a pull request of a submission may not hold this path, or None."""
+    parts = path.split("/")
+    if parts[0] != "submissions" or len(parts) < 3 or not is_slug(parts[1]):
+        return fault("pull-outside", ascii(path[:80]), "lies outside submissions/<slug>/")
+    if len(parts) > 3 or parts[2] not in LIMITS:
+        return fault("pull-file", ascii(path[:80]), f"is none of {', '.join(LIMITS)}")
+    if mode not in ("100644", "000000"):
+        return fault("pull-file", ascii(path[:80]), f"has the mode {mode}")
+    return None
+
+
+def _files(repository: Path, sha: str, slug: str) -> Iterator[tuple[str, bytes]]:
+    """The files of a submission in a commit, each no larger than its limit."""
+    listed = _git(repository, "ls-tree", "-z", "-l", f"{sha}:submissions/{slug}", missing=b"")
+    for line in listed.split(b"\0")[:-1]:
+        facts, _, raw = line.partition(b"\t")
+        mode, kind, blob, size = facts.decode().split()
+        name = raw.decode("utf-8", "backslashreplace")
+        found = _outside(mode, f"submissions/{slug}/{name}")
+        if found or kind != "blob":
+            raise SubmissionError(found or fault("pull-file", ascii(name[:80]), "is a folder"))
+        if int(size) > LIMITS[name]:
+            raise SubmissionError(fault("pull-file", f"submissions/{slug}/{name}", f"has {int(size):,} bytes"))
+        yield name, _git(repository, "cat-file", "blob", blob)
+
+
+def _git(repository: Path, *arguments: str, missing: bytes | None = None) -> bytes:
+    done: subprocess.CompletedProcess[bytes] = git(*arguments, cwd=repository, repository=True)
+    if done.returncode and missing is not None:
+        return missing
+    if done.returncode:
+        said = redact(done.stderr.decode("utf-8", "replace")).strip().split("\n")[-1][:200]
+        verb = next(word for word in arguments if not word.startswith("-") and "=" not in word)
+        raise MachineError(f"git {verb}", f"fails: {said}", f"check the clone {repository} and its remote")
+    return done.stdout

@@ -1,0 +1,174 @@
+"""What the bot knows, as files: one a job, one a pull request. They survive a restart, and nothing is in memory alone.
+
+.blueberry/bot/jobs/<key>.json     a job, from the order to its verdict; the key is what makes it never run twice
+.blueberry/bot/pulls/<number>.json a pull request as it was last seen, and what it was last told
+.blueberry/bot/heard.json          up to when comments were read
+"""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import json
+from collections.abc import Container, Iterator
+from pathlib import Path
+from typing import Annotated, TypeVar
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+
+from harness.bot.page import Amount, CellPart, CheckPart, FaultPart, JobPart, JobState, Line, PlanPart, Sha, Slug
+from harness.decide.cells import TopVerdict
+from harness.errors import MachineError
+from harness.records.atomic import write_atomically
+from harness.records.store import Store
+from harness.tracks import BUDGETS, TRACKS
+
+Read = TypeVar("Read", bound=BaseModel)
+OPEN: frozenset[JobState] = frozenset({"waiting", "paused", "needs word", "running"})
+
+
+class _Closed(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+def _one_of(known: Container[str]) -> AfterValidator:
+    def held(name: str) -> str:
+        if name not in known:
+            raise ValueError("is not known here")
+        return name
+
+    return AfterValidator(held)
+
+
+class Job(_Closed):
+    """One measurement: of one commit of one pull request, at one track and budget."""
+
+    pr: Annotated[int, Field(ge=1, le=10**9)]
+    sha: Sha
+    slug: Slug
+    track: Annotated[str, _one_of(TRACKS)]
+    budget: Annotated[str, _one_of(BUDGETS)]
+    author: Line  # of the pull request
+    asked_by: Line
+    asked: Line  # ISO 8601: order of the queue
+    state: JobState = "waiting"
+    shown: Line = ""  # when the pull request was told what this would cost
+    approved_by: Line = ""
+    seconds_expected: Amount | None = None
+    cost_expected: Amount | None = None
+    spent: dict[Line, Amount] = {}  # seconds by calendar month
+    attempts: int = 0  # that ended by the machine's fault
+    live: Line = ""
+    reason: Line = ""
+    verdict: TopVerdict | None = None
+    cells: tuple[CellPart, ...] = Field((), max_length=64)
+    faults: tuple[FaultPart, ...] = Field((), max_length=64)
+
+    @property
+    def key(self) -> str:
+        return f"{self.pr}-{self.sha}-{self.track}-{self.budget}"
+
+    @property
+    def seconds(self) -> float:
+        return sum(self.spent.values())
+
+    def charged(self, seconds: float, month: str) -> Job:
+        return self.model_copy(update={"spent": {**self.spent, month: self.spent.get(month, 0.0) + seconds}})
+
+    def part(self, position: int | None, cost: float | None) -> JobPart:
+        """As a comment shows it."""
+        return JobPart(
+            sha=self.sha,
+            track=self.track,
+            budget=self.budget,
+            state=self.state,
+            position=position,
+            seconds_expected=self.seconds_expected,
+            cost_expected=self.cost_expected,
+            seconds=self.seconds,
+            cost=cost,
+            live=self.live if self.state == "running" else "",
+            reason=self.reason,
+            verdict=self.verdict,
+            cells=self.cells,
+            faults=self.faults,
+        )
+
+
+class Known(_Closed):
+    """A pull request as it was last seen."""
+
+    pr: int
+    sha: str
+    author: str
+    ours: bool  # has to do with submissions at all; the others are left alone
+    slug: str | None = None
+    check: CheckPart
+    patch: str = ""
+    plans: tuple[PlanPart, ...] = ()
+    notes: dict[str, str] = {}  # by the comment that they answer
+    posted: str = ""  # digest of what its comment says
+    stated: str = ""  # digest of the state that was last set on its commit
+
+
+class Queue:
+    """The folder of one bot. One process holds its lock."""
+
+    def __init__(self, root: Path) -> None:
+        self.folder = root / ".blueberry" / "bot"
+
+    @contextlib.contextmanager
+    def lock(self) -> Iterator[None]:
+        with Store(self.folder).lock():
+            for job in self.jobs():
+                if job.state == "running":  # of a bot that is gone; the harness resumes what it had begun
+                    self.put(job.model_copy(update={"state": "waiting"}))
+            yield
+
+    def jobs(self) -> list[Job]:
+        """All jobs, in the order in which they were asked for."""
+        paths = sorted((self.folder / "jobs").glob("*.json"))
+        return sorted((_read(Job, path) for path in paths), key=lambda job: (job.asked, job.key))
+
+    def find(self, key: str) -> Job | None:
+        path = self.folder / "jobs" / f"{key}.json"
+        return _read(Job, path) if path.exists() else None
+
+    def put(self, job: Job) -> None:
+        write_atomically(self.folder / "jobs" / f"{job.key}.json", job.model_dump_json(indent=1) + "\n")
+
+    def pulls(self) -> list[Known]:
+        paths = sorted((self.folder / "pulls").glob("*.json"), key=lambda path: int(path.stem))
+        return [_read(Known, path) for path in paths]
+
+    def pull(self, number: int) -> Known | None:
+        path = self.folder / "pulls" / f"{number}.json"
+        return _read(Known, path) if path.exists() else None
+
+    def put_pull(self, known: Known) -> None:
+        write_atomically(self.folder / "pulls" / f"{known.pr}.json", known.model_dump_json(indent=1) + "\n")
+
+    @property
+    def heard(self) -> str | None:
+        path = self.folder / "heard.json"
+        return str(json.loads(path.read_text("utf-8"))["until"]) if path.exists() else None
+
+    def hear(self, until: str) -> None:
+        write_atomically(self.folder / "heard.json", json.dumps({"until": until}) + "\n")
+
+
+def now() -> datetime.datetime:
+    return datetime.datetime.now(datetime.UTC)
+
+
+def stamp() -> str:
+    """This moment as GitHub writes it."""
+    return now().strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def _read(kind: type[Read], path: Path) -> Read:
+    try:
+        return kind.model_validate_json(path.read_bytes())
+    except ValidationError as error:
+        fix = "move the file away: the bot asks GitHub again for what it held"
+        raise MachineError(str(path), f"is not a valid {kind.__name__}: {error.errors()[0]['msg']}", fix) from error

@@ -1,0 +1,137 @@
+"""Bundles: what leaves one machine arrives on the other, and what is anything else is refused whole."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from harness.bot.bundle import BOARD, ENTRY, jobs_bundle, read_bundle, records, results_bundle, take_records
+from harness.bot.head import Head
+from harness.bot.queue import Job
+from harness.bot.zipped import unzip, zipped
+from harness.errors import SubmissionError
+from harness.records import ledger
+from harness.records.store import Store
+from tests.bot.jobs import job
+
+REPOSITORY = Path(__file__).parents[2]
+SLUG = "token-smear"
+Change = Callable[[dict[str, bytes]], None]
+
+
+@pytest.fixture
+def empty(tmp_path: Path) -> Path:
+    (tmp_path / "home" / BOARD).mkdir(parents=True)
+    return tmp_path / "home"
+
+
+def results(path: Path, change: Change = lambda files: None) -> Path:
+    """A results bundle of a submission that this repository has measured, changed on its way."""
+    files = unzip(results_bundle("o/n", [job(slug=SLUG, state="done")], REPOSITORY), "x.zip")
+    change(files)
+    path.write_bytes(zipped(files))
+    return path
+
+
+def test_jobs_arrive_with_the_very_files_that_were_reviewed(tmp_path: Path) -> None:
+    head = Head(job().sha, "an-idea", {"patch.diff": b"x\n", "submission.toml": b"y\n"})
+    (tmp_path / "jobs.zip").write_bytes(jobs_bundle("o/n", [(job(), head)]))
+    bundle = read_bundle(tmp_path / "jobs.zip")
+    assert (bundle.kind, bundle.repository, bundle.jobs, bundle.heads) == ("jobs", "o/n", (job(),), {job().key: head})
+
+
+def test_results_arrive_whole_once_and_under_the_ledger(tmp_path: Path, empty: Path) -> None:
+    bundle = read_bundle(results(tmp_path / "r.zip"))
+    new = take_records(empty, bundle, "r.zip")
+    assert new and records(empty, SLUG) == records(REPOSITORY, SLUG)
+    assert take_records(empty, bundle, "r.zip") == []
+    ledger.verify(Store(empty / BOARD))
+
+
+def evaluation_of(files: dict[str, bytes]) -> str:
+    return next(name for name in files if "/evaluations/" in name)
+
+
+def run_of(files: dict[str, bytes]) -> str:
+    return next(name for name in files if "/runs/" in name)
+
+
+def better(files: dict[str, bytes]) -> None:
+    name = run_of(files)
+    files[name] = json.dumps({**json.loads(files[name]), "loss": 0.1}).encode()
+
+
+def missing(files: dict[str, bytes]) -> None:
+    del files[run_of(files)]
+
+
+def unofficial(files: dict[str, bytes]) -> None:
+    name = evaluation_of(files)
+    files[name] = json.dumps({**json.loads(files[name]), "official": False}).encode()
+
+
+def renamed(files: dict[str, bytes]) -> None:
+    files[f"{BOARD}/evaluations/other.json"] = files.pop(evaluation_of(files))
+
+
+def no_json(files: dict[str, bytes]) -> None:
+    files[evaluation_of(files)] = b"{"
+
+
+def not_a_number(files: dict[str, bytes]) -> None:
+    name = run_of(files)
+    files[name] = files[name].replace(b'"loss": ', b'"loss": NaN, "x": ', 1)
+
+
+def another_place(files: dict[str, bytes]) -> None:
+    files[f"{BOARD}/LEADERBOARD.md"] = b"we won"
+
+
+@pytest.mark.parametrize(
+    "change", [better, missing, unofficial, renamed, no_json, not_a_number, another_place], ids=lambda one: one.__name__
+)
+def test_results_that_are_not_what_a_harness_writes_are_refused(tmp_path: Path, empty: Path, change: Change) -> None:
+    bundle = read_bundle(results(tmp_path / "r.zip", change))
+    with pytest.raises(SubmissionError) as caught:
+        take_records(empty, bundle, "r.zip")
+    assert caught.value.faults[0].rule == "pull-artifact"
+
+
+def test_an_evaluation_that_is_here_already_is_never_replaced(tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    shutil.copytree(REPOSITORY / BOARD, home / BOARD)
+
+    def other(files: dict[str, bytes]) -> None:
+        name = evaluation_of(files)
+        files[name] = json.dumps({**json.loads(files[name]), "title": "another title"}).encode()
+
+    with pytest.raises(SubmissionError, match="another evaluation than the one here"):
+        take_records(home, read_bundle(results(tmp_path / "r.zip", other)), "r.zip")
+
+
+@pytest.mark.parametrize(
+    "files",
+    [
+        {},
+        {ENTRY: b"[]"},
+        {ENTRY: b'{"schema": 1, "kind": "jobs", "repository": "o/n", "jobs": [{"pr": 1}]}'},
+        {ENTRY: b'{"schema": 2, "kind": "jobs", "repository": "o/n", "jobs": []}'},
+        {ENTRY: b'{"schema": 1, "kind": "jobs", "repository": "o/n", "jobs": []}', "elsewhere/x": b""},
+    ],
+)
+def test_what_is_no_bundle_is_refused(tmp_path: Path, files: dict[str, bytes]) -> None:
+    (tmp_path / "b.zip").write_bytes(zipped(files))
+    with pytest.raises(SubmissionError):
+        read_bundle(tmp_path / "b.zip")
+
+
+def test_a_job_with_other_files_than_a_submission_has_is_refused(tmp_path: Path) -> None:
+    one: Job = job()
+    head = Head(one.sha, one.slug, {"sitecustomize.py": b"x"})
+    (tmp_path / "jobs.zip").write_bytes(jobs_bundle("o/n", [(one, head)]))
+    with pytest.raises(SubmissionError, match="no part of a submission"):
+        read_bundle(tmp_path / "jobs.zip")

@@ -1,0 +1,250 @@
+"""The pull bot against the emulated GitHub: who may give orders, moved heads, bad lines, restarts."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from harness.bot import engine as engine_module
+from harness.bot import work
+from harness.bot.caps import load
+from harness.bot.comment import MARKER
+from harness.bot.github import GitHub
+from harness.bot.poll import Poll
+from harness.bot.queue import Job
+from tests.bot.conftest import TOKENS, Hub
+from tests.bot.gateway import Answer
+from tests.bot.test_engine import ANSWER, ENDS
+
+MakePoll = Callable[[], Poll]
+
+
+@pytest.fixture
+def said() -> list[str]:
+    return []
+
+
+@pytest.fixture
+def poll(hub: Hub, monkeypatch: pytest.MonkeyPatch, said: list[str]) -> Iterator[MakePoll]:
+    """A bot as it starts; a second one is the first after a restart. Its harness is a script that ends at once."""
+    for name, value in hub.environment().items():
+        if name.startswith("GITHUB_"):
+            monkeypatch.setenv(name, value)
+    monkeypatch.setattr(work, "_START", ENDS)
+    monkeypatch.setattr(engine_module, "run_arguments", lambda _: [json.dumps(ANSWER), "0"])
+    yield lambda: Poll(hub.clone.root, GitHub(hub.repository), load(hub.clone.root), said.append)
+
+
+@pytest.fixture
+def number(hub: Hub) -> int:
+    hub.submit()
+    return hub.open_pull('"; rm -rf / #`id` $(id) ${{ github.token }} @everyone')
+
+
+def own(hub: Hub, number: int) -> list[str]:
+    return [one["body"] for one in hub.comments(number) if one["user"]["login"] == "blueberry-bot"]
+
+
+def order(hub: Hub, number: int, login: str = "maintainer", sha: str | None = None) -> None:
+    hub.say(login, number, f"/bench test {sha or hub.gateway.head_of(number)}")
+
+
+def states(poll: Poll) -> list[str]:
+    return [job.state for job in poll.queue.jobs()]
+
+
+def test_a_new_pull_request_is_told_rules_patch_and_cost_before_anybody_asks(
+    hub: Hub, poll: MakePoll, number: int
+) -> None:
+    poll().once(1)
+    (body,) = own(hub, number)
+    for shown in ("Every rule holds", "+        batch_size=4,", "What it would take"):
+        assert shown in body
+    assert "everyone" not in body, "the title is nobody's to show"
+    assert hub.gateway.statuses[-1]["state"] == "success"
+
+
+def test_an_order_of_a_maintainer_is_run_once_and_only_once(hub: Hub, poll: MakePoll, number: int) -> None:
+    order(hub, number)
+    order(hub, number)
+    poll().once(1)
+    again = poll()
+    order(hub, number)
+    again.once(1)
+    assert states(again) == ["done"] and len(own(hub, number)) == 1
+    assert "CONFIRMED" in own(hub, number)[0]
+
+
+def test_nobody_else_gives_orders_whatever_they_write(hub: Hub, poll: MakePoll, number: int, said: list[str]) -> None:
+    order(hub, number, "contributor")
+    bot = poll()
+    bot.once(1)
+    assert states(bot) == [] and "may not give orders" in said[0]
+
+
+def test_an_association_without_the_permission_is_not_enough(hub: Hub, poll: MakePoll, number: int) -> None:
+    def demoted(method: str, path: str) -> Answer | None:
+        reads = b'{"permission": "read", "role_name": "read"}'
+        return (200, {"Content-Type": "application/json"}, reads) if path.endswith("/permission") else None
+
+    hub.gateway.faults.append(demoted)
+    order(hub, number)
+    bot = poll()
+    bot.once(1)
+    assert states(bot) == []
+
+
+def test_a_collaborator_who_may_write_gives_orders_and_one_who_may_read_does_not(
+    hub: Hub, poll: MakePoll, number: int
+) -> None:
+    bot = poll()
+    for permission, expected in (("pull", []), ("push", ["done"])):
+        hub.call("maintainer", "PUT", "/collaborators/contributor", {"permission": permission})
+        order(hub, number, "contributor")
+        bot.once(1)
+        assert states(bot) == expected
+
+
+def test_a_head_that_moved_before_the_order_was_heard_is_not_run(hub: Hub, poll: MakePoll, number: int) -> None:
+    reviewed = hub.gateway.head_of(number)
+    order(hub, number, sha=reviewed)
+    (hub.fork.root / "submissions" / "gain" / "README.md").write_text("changed after review\n")
+    moved = hub.push(number)
+    bot = poll()
+    bot.once(1)
+    assert states(bot) == []
+    assert f"the head is now {moved[:12]}" in own(hub, number)[0]
+
+
+def test_a_head_that_moves_while_a_job_waits_is_not_run(hub: Hub, poll: MakePoll, number: int) -> None:
+    order(hub, number)
+    bot = poll()
+    with bot.queue.lock():
+        bot.look()
+    assert states(bot) == ["waiting"]
+    (hub.fork.root / "submissions" / "gain" / "README.md").write_text("changed after review\n")
+    hub.push(number)
+    bot.once(1)
+    assert states(bot) == ["refused"] and "moved" in bot.queue.jobs()[0].reason
+    assert "refused" in own(hub, number)[0]
+
+
+def test_a_marker_that_a_contributor_pastes_changes_nothing(hub: Hub, poll: MakePoll, number: int) -> None:
+    forged = f"{MARKER}\n### Blueberry: accepted, merge at once"
+    hub.say("contributor", number, forged)
+    poll().once(1)
+    assert hub.comments(number)[0]["body"] == forged
+    assert len(own(hub, number)) == 1
+
+
+def test_a_pull_request_of_the_harness_gets_no_comment(hub: Hub, poll: MakePoll) -> None:
+    (hub.fork.root / "harness.txt").write_text("x\n")
+    number = hub.open_pull()
+    order(hub, number)
+    bot = poll()
+    bot.once(1)
+    assert hub.comments(number)[1:] == [] and states(bot) == []
+
+
+def test_a_submission_that_breaks_a_rule_is_told_which_and_is_not_run(hub: Hub, poll: MakePoll) -> None:
+    hub.submit()
+    (hub.fork.root / "model_core" / "lm.py").write_text("import os\n")
+    number = hub.open_pull()
+    order(hub, number)
+    bot = poll()
+    bot.once(1)
+    assert states(bot) == [] and "`pull-outside`" in own(hub, number)[0]
+    assert hub.gateway.statuses[-1]["state"] == "failure"
+
+
+@pytest.mark.parametrize("after", range(0, 9, 2))
+def test_wherever_the_line_breaks_the_next_look_finishes_the_work(
+    hub: Hub, poll: MakePoll, number: int, after: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The network is lost after so many requests; a new bot with a good line then does what was left, once."""
+    order(hub, number)
+    left = [after]
+
+    def dead(method: str, path: str) -> Answer | None:
+        left[0] -= 1
+        return None if left[0] >= 0 else (401, {}, b"{}")
+
+    hub.gateway.faults.append(dead)
+    poll().once(1)
+    hub.gateway.faults.clear()
+    bot = poll()
+    bot.once(1)
+    assert states(bot) == ["done"]
+    assert len(own(hub, number)) == 1 and "CONFIRMED" in own(hub, number)[0]
+
+
+def test_an_answer_that_is_lost_on_its_way_back_makes_no_second_comment(hub: Hub, poll: MakePoll, number: int) -> None:
+    def heard_but_lost(method: str, path: str) -> Answer | None:
+        if method == "POST" and path.endswith("/comments"):
+            hub.gateway.faults.clear()
+            body = f"{MARKER}\nheard"
+            hub.call("blueberry-bot", "POST", f"/issues/{number}/comments", {"body": body})
+            return 0, {}, b""
+        return None
+
+    hub.gateway.faults.append(heard_but_lost)
+    bot = poll()
+    bot.once(1)
+    bot.once(1)
+    (body,) = own(hub, number)
+    assert "Every rule holds" in body
+
+
+def test_while_github_does_not_answer_nothing_is_started(hub: Hub, poll: MakePoll, number: int) -> None:
+    order(hub, number)
+    bot = poll()
+    with bot.queue.lock():
+        bot.look()
+    hub.gateway.faults.append(lambda method, path: (401, {}, b"{}"))
+    bot.once(1)
+    assert states(bot) == ["waiting"], "whether the head moved cannot be known"
+
+
+def test_a_job_over_the_budget_is_paused_and_says_so(hub: Hub, poll: MakePoll, number: int) -> None:
+    text = (hub.clone.root / "blueberry.toml").read_text().replace("month_cost = 100", "month_cost = 0")
+    (hub.clone.root / "blueberry.toml").write_text(text)
+    order(hub, number)
+    bot = poll()
+    bot.once(1)
+    assert states(bot) == ["paused"] and "paused (budget)" in own(hub, number)[0]
+
+
+def test_a_verdict_stays_when_the_head_moves_on_and_says_of_what_it_speaks(
+    hub: Hub, poll: MakePoll, number: int
+) -> None:
+    order(hub, number)
+    bot = poll()
+    bot.once(1)
+    before = hub.gateway.head_of(number)
+    (hub.fork.root / "submissions" / "gain" / "README.md").write_text("a later thought\n")
+    after = hub.push(number)
+    bot.once(1)
+    (body,) = own(hub, number)
+    assert f"at `{after[:12]}`" in body and f"(of `{before[:12]}`; the head has moved since)" in body
+
+
+def test_the_check_run_of_an_apps_token_follows_the_work(
+    hub: Hub, poll: MakePoll, number: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GITHUB_TOKEN", TOKENS["github-actions[bot]"])
+    order(hub, number)
+    poll().once(1)
+    assert hub.gateway.statuses == []
+    emulated = hub.gateway.commits[hub.gateway.head_of(number)]
+    runs = hub.call("maintainer", "GET", f"/commits/{emulated}/check-runs")["check_runs"]
+    assert [(run["name"], run["status"], run["conclusion"]) for run in runs] == [("blueberry", "completed", "success")]
+
+
+def test_what_a_job_spent_is_known_after_a_restart(hub: Hub, poll: MakePoll, number: int, tmp_path: Path) -> None:
+    order(hub, number)
+    poll().once(1)
+    jobs: list[Job] = poll().queue.jobs()
+    assert jobs[0].seconds > 0 and jobs[0].asked_by == "maintainer"
