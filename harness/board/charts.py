@@ -201,7 +201,7 @@ def frontier(entries: Sequence[Entry], kappa: float | None) -> Chart | None:
     curve, end = _rate(kappa, x, y, across, up)
     caption = (
         "Each point is the mean over an evaluation's pairs, beside the core of the same pairs: lower is better, left "
-        "is faster. Filled points are confirmed on fresh seeds; above the line, the core or one of them beats both."
+        "is faster. Filled points are confirmed on fresh seeds; above the line, one of them is better in both."
     )
     if curve:
         caption += " On the dashed curve the core would be with more or less training: a point below it is a net gain."
