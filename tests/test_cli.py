@@ -140,4 +140,4 @@ def test_every_verb_explains_itself() -> None:
     assert len(verbs) >= 15
     for verb in verbs:
         shown = subprocess.run([str(COMMAND), verb, "--help"], capture_output=True, text=True, check=True).stdout
-        assert "--json" in shown or verb == "data"
+        assert "--json" in shown or verb in ("data", "bot")

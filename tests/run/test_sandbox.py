@@ -465,7 +465,7 @@ def test_in_ci_nothing_of_a_submission_is_run_where_nothing_works(verb: str, mon
         if verb == "check":
             submissions.check("token-smear", probe=True)
         else:
-            getattr(generate, verb)("flow-tiny/smoke/core")
+            generate.app([verb, "flow-tiny/smoke/core"], standalone_mode=False)
 
 
 def test_official_runs_are_refused_where_nothing_works(monkeypatch: pytest.MonkeyPatch) -> None:
