@@ -83,6 +83,7 @@ def _svg(figure: Figure, title: str, digest: str) -> str:
     dark = f"@media screen and (prefers-color-scheme:dark){{{rules}}}"
     style = f"<style>text{{font-family:'DejaVu Sans',Verdana,sans-serif}}{dark}</style>"
     text = re.sub(r"<!--.*?-->", "", buffer.getvalue())  # matplotlib repeats every label in a comment
+    text = re.sub(r' d="[^"]*"', lambda path: re.sub(r"(\.\d\d)\d+", r"\1", path[0]), text)  # hundredths of a point
     text = re.sub(r' transform="rotate\(-?0 [^"]*"', "", text)
     text = re.sub(r"<svg ([^>]*>)", lambda found: f'<svg role="img" {found[1]}\n{style}', text, count=1)
     return "\n".join(line.strip() for line in text.splitlines() if line.strip()) + "\n"

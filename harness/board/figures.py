@@ -72,11 +72,14 @@ def traces(entry: Entry, name: str) -> list[Figure]:
 
 def slopes(decide: Sequence[Pair], confirm: Sequence[Pair], unit: str, name: str) -> list[Figure]:
     """Core and submission on each seed."""
-    rounds = (("decide: validation", decide), ("confirm: fresh seeds, test", confirm))
+    rounds = (("decide: validation", decide), ("confirm: test", confirm))
     panels = [(title, [_slope(pair) for pair in pairs]) for title, pairs in rounds if pairs]
     if not panels:
         return []
-    caption = "Loss by seed: a line for each pair. Solid lines fall, dashed ones rise; seeds that agree are parallel."
+    caption = (
+        "Loss by seed: a line for each pair. Solid lines fall, dashed ones rise; seeds that agree are parallel. "
+        "A confirm round has fresh seeds and is scored on the test split."
+    )
     return [Figure(name, caption, lambda: plots.slopes(panels, unit))]
 
 
