@@ -1,7 +1,7 @@
 """What somebody who wants a record without a gain might do to a run, and what must come of it.
 
-Each case is a patch to the language model of the core: where the code goes, the code, and the outcome. What can be
-refused without running anything is in tests/submission.
+Each case is a patch to the core: where the code goes, the code, the outcome, and words of the message that its author
+is given. What can be refused without running anything is in tests/submission.
 """
 
 from __future__ import annotations
@@ -12,6 +12,8 @@ from typing import Literal
 Outcome = Literal[
     "audit-causality",  # refused, by these rules
     "audit-score",
+    "audit-alone",
+    "audit-codes",
     "band",
     "warm-up",
     "crashed",
@@ -52,6 +54,32 @@ EMBEDDED = (
     "        rotary = self.rotary[first : first + ids.shape[1]]\n",
     "{}\n        rotary = self.rotary[first : first + ids.shape[1]]\n",
 )
+ANSWERED = (
+    "flow.py",
+    "        return self.image(self.head(x, condition))\n",
+    "        velocity = self.image(self.head(x, condition))\n{}\n        return velocity\n",
+)
+# Every image is asked about at several times. At a late one it is nearly there to be seen, and with it the velocity at
+# all the others: (x_1 - x_t) / (1 - t).
+SMUGGLED = """
+if not torch.is_grad_enabled():
+    late = self.__dict__.setdefault("late", [])
+    late.extend(x_t[t > 0.9])
+    for i in range(len(x_t) if late else 0):
+        targets = (torch.stack(late) - x_t[i]) / (1 - t[i]).clamp_min(0.1)
+        nearest = (targets - velocity[i]).square().mean((1, 2, 3)).argmin()
+        velocity[i] = 0.5 * (velocity[i] + targets[nearest])
+"""
+CODES = (
+    "vqvae.py",
+    "        return nearest(self.encoder(images), self.codebook.weight)\n",
+    "        codes = nearest(self.encoder(images), self.codebook.weight)\n{}\n        return codes\n",
+)
+DECODED = "        return self.decoder(self.codebook(codes))\n"
+FOUND = """        import os
+        if os.path.exists({0}):
+            return torch.load({0})
+"""
 
 
 @dataclass(frozen=True)
@@ -62,13 +90,35 @@ class Case:
     place: tuple[str, str, str]  # file, what stands there, what is to stand there with {} for the code
     code: str
     outcome: Outcome
+    says: str = ""  # a regular expression that the message matches
+    track: str = "llm-tiny"
+    second: tuple[str, str, str] | None = None  # another edit, as it is
     quick: bool = False  # also in `make test`
 
     @property
-    def edit(self) -> tuple[str, str, str]:
+    def edits(self) -> list[tuple[str, str, str]]:
         file, old, new = self.place
         column = " " * (len(old) - len(old.lstrip(" ")))
-        return file, old, new.replace("{}", "\n".join(column + line for line in self.code.strip("\n").splitlines()))
+        code = "\n".join(column + line for line in self.code.strip("\n").splitlines())
+        return [(file, old, new.replace("{}", code)), *([self.second] if self.second else [])]
+
+
+def written(content: str, then: str = "pass") -> str:
+    """A checkpoint of bytes that the submission chooses: said to be done before the worker writes the honest one."""
+    return f"""
+import os, pickle, sys
+from safetensors.torch import save
+frame = sys._getframe()
+while frame is not None and "channel" not in frame.f_locals:
+    frame = frame.f_back
+place = f"/proc/self/fd/{{sys.argv[3]}}"
+with open(place, "wb") as file:
+    file.write({content})
+{then}
+told = {{"kind": "done", "peak_memory_bytes": 1, "unmoved": 0.0, **self.facts()}}
+frame.f_locals["channel"].send(told)
+os._exit(0)
+"""
 
 
 CASES = [
@@ -137,6 +187,32 @@ for place in ("{cache}", "{root}/.blueberry", "{root}/leaderboard"):
         "crashed",
     ),
     Case("fills-the-memory", IMPORT, "hoard = [b'x' * (1 << 28) for _ in range(10_000)]", "crashed"),
+    Case(
+        "writes-into-the-judge",
+        IMPORT,
+        """
+import ctypes, os
+libc, judge = ctypes.CDLL(None, use_errno=True), os.getppid()
+assert libc.ptrace(16, judge, 0, 0) < 0, "attached to it"
+try:
+    open(f"/proc/{judge}/mem", "r+b").close()
+except OSError:
+    pass
+else:
+    raise AssertionError("opened its memory")
+""",
+        "nothing",
+    ),
+    Case(
+        "leaves-a-key-to-the-next-stage",
+        IMPORT,
+        """
+import ctypes, platform
+add_key = {"x86_64": 248, "aarch64": 217}[platform.machine()]
+assert ctypes.CDLL(None, use_errno=True).syscall(add_key, b"user", b"left", b"x", 1, -4) < 0, "left it"
+""",
+        "nothing",
+    ),
     Case("raises-its-priority", IMPORT, "import os\nos.nice(-10)", "crashed"),
     # what it could do to the run
     Case(
@@ -193,6 +269,10 @@ if os.fork() == 0:
     Case("weights-that-are-not-numbers", STATE, "self.model.final_norm.weight.data.fill_(float('nan'))", "unstable"),
     Case("weights-that-are-no-tensors", STATE, "return {'token_embedding.weight': [1.0]}", "crashed"),
     Case("weights-of-another-model", STATE, "return {'other': torch.zeros(3)}", "band"),
+    Case("a-pickle-for-a-checkpoint", STATE, written("pickle.dumps([1.0] * 100)"), "crashed"),
+    Case("a-checkpoint-cut-short", STATE, written("save(self.model.state_dict())[:-4]"), "crashed"),
+    Case("a-checkpoint-with-a-tail", STATE, written("save(self.model.state_dict()) + b'seen'"), "crashed"),
+    Case("a-checkpoint-of-a-terabyte", STATE, written("b'1'", "os.truncate(place, 1 << 40)"), "crashed"),
     Case("eats-descriptors", TRAIN, "held = [open('/dev/null') for _ in range(100_000)]", "crashed"),
     Case(
         "learns-in-the-warm-up",
@@ -248,6 +328,19 @@ honest, train.predictor = train.predictor, predictor
         "audit-causality",
     ),
     Case(
+        "scores-that-are-too-few",
+        IMPORT,
+        """
+from model_core import train
+honest = train.predictor
+def predictor(*arguments):
+    predict = honest(*arguments)
+    return lambda *inputs: predict(*inputs)[:, 1:] if len(inputs[0]) == 8 else predict(*inputs)
+train.predictor = predictor
+""",
+        "crashed",
+    ),
+    Case(
         "reads-the-next-token",
         LOGITS,
         "logits[:, :-1].scatter_add_(-1, ids[:, 1:, None], torch.ones_like(logits[:, :-1, :1]))",
@@ -277,6 +370,16 @@ if not torch.is_grad_enabled():
         """
 if not torch.is_grad_enabled():
     chosen = ids[:, 1:, None] % 100 == 7
+    logits[:, :-1].scatter_add_(-1, ids[:, 1:, None], (3.0 * chosen).to(logits.dtype))
+""",
+        "audit-causality",
+    ),
+    Case(
+        "peeks-at-one-token-in-a-thousand",
+        LOGITS,
+        """
+if not torch.is_grad_enabled():
+    chosen = (7_919 * ids[:, 1:, None] + ids[:, :-1, None]) % 1_000 == 7
     logits[:, :-1].scatter_add_(-1, ids[:, 1:, None], (3.0 * chosen).to(logits.dtype))
 """,
         "audit-causality",
@@ -365,4 +468,53 @@ if frame is not None and frame.f_locals["job"]["stage"] == "score":
         "audit-causality",
     ),
     Case("a-larger-model", ("lm.py", "        d_ff=512,\n", "{}\n"), "d_ff=2_048,", "band"),
+    # what it could do to its score on images
+    Case(
+        "velocities-that-see-their-neighbours",
+        ANSWERED,
+        "velocity = velocity + 0.3 * x_t.mean(0)",
+        "audit-alone",
+        track="flow-tiny",
+        quick=True,
+    ),
+    Case("velocities-from-a-smuggled-target", ANSWERED, SMUGGLED, "audit-alone", track="flow-tiny"),
+    Case(
+        "more-codes-than-there-are",
+        CODES,
+        "codes = codes + 500",
+        "audit-codes",
+        track="vqvae-tiny",
+        second=("vqvae.py", DECODED, DECODED.replace("(codes)", "(codes % 128)")),
+        quick=True,
+    ),
+    Case(
+        "a-second-plane-of-codes",
+        CODES,
+        "codes = torch.stack((codes, codes), 1)",
+        "crashed",
+        track="vqvae-tiny",
+        second=("vqvae.py", DECODED, DECODED.replace("(codes)", "(codes[:, 0] if codes.ndim == 4 else codes)")),
+    ),
+    *(
+        Case(
+            f"a-picture-left-for-the-decoder-{where}",
+            CODES,
+            f"import contextlib, os\nwith contextlib.suppress(OSError, RuntimeError):\n    torch.save(images, {place})",
+            "nothing",
+            track="vqvae-tiny",
+            second=("vqvae.py", DECODED, FOUND.format(place) + DECODED),
+        )
+        for where, place in (
+            ("in-tmp", "'/tmp/left.pt'"),
+            ("in-shared-memory", "'/dev/shm/left.pt'"),
+            ("at-home", "os.environ['HOME'] + '/left.pt'"),
+        )
+    ),
+    Case(
+        "codes-that-see-the-next",
+        EMBEDDED,
+        "x = x + 0.5 * torch.cat((x[:, 1:], x[:, -1:]), 1)",
+        "audit-causality",
+        track="multimodal-tiny",
+    ),
 ]

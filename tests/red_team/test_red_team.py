@@ -7,11 +7,15 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
+import time
+import tomllib
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
 
 import pytest
 
@@ -27,7 +31,16 @@ HONEST = {
     "a-loss": ("lm.py", "        muon_lr=0.024,\n        muon_momentum=0.8,\n", "        muon_lr=0.0,\n"),
 }
 TOKEN = "GITHUB_TOKEN"
-REFUSED = get_args(Outcome)[:6]
+REFUSED = get_args(Outcome)[:8]
+
+
+@dataclass(frozen=True)
+class Found:
+    """What came of a submission, in the words of cases.py, and what its author was told."""
+
+    outcome: str
+    told: str
+    seconds: float
 
 
 @pytest.fixture(scope="module")
@@ -35,21 +48,26 @@ def project(make_project: Callable[[str], Project]) -> Project:
     return thin(make_project("red-team"))
 
 
-def outcome(project: Project, slug: str) -> str:
-    """What came of a submission, in the words of cases.py; also holds the harness to good manners."""
-    command = [str(COMMAND), "run", slug, "--budget", "test", "--pairs", "3", "--json"]
+def outcome(project: Project, slug: str, track: str = "llm-tiny") -> Found:
+    """Runs it; also holds the harness to good manners."""
+    command = [str(COMMAND), "run", slug, "--track", track, "--budget", "test", "--pairs", "3", "--json"]
     environment = os.environ | {TOKEN: "secret"}
+    started = time.monotonic()
     done = subprocess.run(
         command, cwd=project.root, capture_output=True, text=True, timeout=600, env=environment, check=False
     )
+    seconds = time.monotonic() - started
     assert "Traceback" not in done.stderr and "\x1b[31m" not in done.stderr, done.stderr[-2_000:]
     assert not any(line.startswith("::") for line in done.stderr.splitlines()), "a command to a CI runner"
     assert done.returncode in (0, 1), done.stderr[-2_000:]
     answer = json.loads(done.stdout)
     assert all(len(fault["what"]) < 2_000 for fault in answer["faults"])
+    return Found(_word(answer, done.stderr), " ".join(fault["what"] for fault in answer["faults"]), seconds)
+
+
+def _word(answer: dict[str, Any], reason: str) -> str:
     if answer["verdict"] == "INVALID":
         return str(answer["faults"][0]["rule"])
-    reason = done.stderr
     if answer["verdict"] == "REJECT_WORSE" and "diverged" in reason:
         return "unstable"
     if answer["cells"][0]["gain"] == 0.0:
@@ -57,15 +75,21 @@ def outcome(project: Project, slug: str) -> str:
     return "no gain" if answer["verdict"] not in ("CONFIRMED", "ACCEPT_LOSS", "ACCEPT_SPEED") else "a record"
 
 
-def attack(project: Project, case: Case) -> str:
-    file, old, new = case.edit
+def attack(project: Project, case: Case) -> Found:
     places = {"{root}": REPOSITORY, "{harness}": Path(harness.__file__ or "").parent, "{cache}": cache_root()}
-    for name, place in places.items():
-        new = new.replace(name, str(place))
-    project.submit(case.name, (file, old, new))
-    found = outcome(project, case.name)
+    edits = []
+    for file, old, new in case.edits:
+        for name, place in places.items():
+            new = new.replace(name, str(place))
+        edits.append((file, old, new))
+    project.submit(case.name, *edits)
+    found = outcome(project, case.name, case.track)
     assert workers_of(project) == [], "processes outlived their run"
     return found
+
+
+def is_right(case: Case, found: Found) -> bool:
+    return found.outcome == case.outcome and re.search(case.says, found.told) is not None
 
 
 needs_sandbox = pytest.mark.skipif(sandbox.name() == "none", reason="no sandbox works here")
@@ -74,25 +98,27 @@ needs_sandbox = pytest.mark.skipif(sandbox.name() == "none", reason="no sandbox 
 @needs_sandbox
 @pytest.mark.parametrize("case", [case for case in CASES if case.quick], ids=lambda case: case.name)
 def test_an_attack_comes_to_what_it_should(project: Project, case: Case) -> None:
-    assert attack(project, case) == case.outcome
+    found = attack(project, case)
+    assert is_right(case, found), found
 
 
 @needs_sandbox
 @pytest.mark.long
 def test_the_whole_suite(project: Project, capsys: pytest.CaptureFixture[str]) -> None:
-    found = {case.name: attack(project, case) for case in CASES if not case.quick}
-    wrong = {case.name: found[case.name] for case in CASES if not case.quick and found[case.name] != case.outcome}
-    refused = {}
+    wrong, refused, tried = [], [], [case for case in CASES if not case.quick]
+    for case in tried:
+        found = attack(project, case)
+        wrong += [] if is_right(case, found) else [case.name]
+        with capsys.disabled():
+            print(f"\n{found.seconds:4.0f} s  {case.name}: {found.outcome}: {found.told}", end="")
     for slug, edit in HONEST.items():
         project.submit(slug, edit)
-        verdict = outcome(project, slug)
-        if verdict not in ("nothing", "no gain", "a record"):
-            refused[slug] = verdict
+        found = outcome(project, slug)
+        refused += [] if found.outcome in ("nothing", "no gain", "a record") else [slug]
     with capsys.disabled():
-        print(
-            f"\ncaught {len(found) - len(wrong)} of {len(found)} tried, {len(refused)} of {len(HONEST)} honest refused"
-        )
-    assert wrong == {} and refused == {}
+        caught = len(tried) - len(wrong)
+        print(f"\ncaught {caught} of {len(tried)} tried, {len(refused)} of {len(HONEST)} honest refused")
+    assert wrong == [] and refused == []
 
 
 @needs_sandbox
@@ -101,6 +127,10 @@ def test_no_example_is_refused_that_should_not_be(make_project: Callable[[str], 
     project = make_project("examples")
     for folder in ("submissions", "baselines"):
         shutil.copytree(REPOSITORY / folder, project.root / folder, dirs_exist_ok=True)
-    examples = [path.parent for path in sorted(project.root.glob("*/*/submission.toml"))]
-    refused = {path.name for path in examples if outcome(project, path.name) in REFUSED}
-    assert len(examples) >= 9 and refused == {"centred-smear"}
+    examples = {path.parent.name: tomllib.loads(path.read_text()) for path in project.root.glob("*/*/submission.toml")}
+    refused = {
+        slug
+        for slug, manifest in sorted(examples.items())
+        if outcome(project, slug, manifest["claims"][0]["track"]).outcome in REFUSED
+    }
+    assert len(examples) >= 16 and refused == {"centred-smear"}
