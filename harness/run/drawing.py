@@ -6,6 +6,7 @@ and yields the payloads of its answers, one frame each.
 
 from __future__ import annotations
 
+import functools
 import importlib
 from collections.abc import Iterator
 from itertools import islice
@@ -21,9 +22,34 @@ def prompt_ids(torch: Any, header: dict[str, Any], raw: bytes, device: Any) -> A
     return torch.frombuffer(bytearray(raw), dtype=torch.uint16).to(torch.int64)[None].to(device)
 
 
+@functools.cache
+def samplers(torch: Any, *names: str) -> list[Any]:
+    """Modules of the arm's core that draw from language models, with a reader that asks more before it reads in pieces.
+
+    The core's own compares the two ways of reading on a prompt: it cannot see a patch that looks at a neighbour where
+    the prompt is one token, one that counts from a marker where the marker is the last token, or one that looks further
+    back than the prompt is long. This one compares after the next token too, and again whenever the row has doubled.
+    """
+    sample, *others = (importlib.import_module(f"model_core.{name}") for name in ("sample", *names))
+
+    class Reader(sample.Reader):  # type: ignore[misc, name-defined]
+        def logits(self, ids: Any) -> Any:
+            if ids.shape[1].bit_count() == 1:
+                self.caches = []
+            return super().logits(ids)
+
+        def anew(self, ids: Any) -> Any:
+            following = self.whole(ids).argmax(-1, keepdim=True)
+            super().anew(torch.cat((ids, following), dim=1)[:, -self.model.config.max_seq_len :])
+            return self.pieces(ids) if self.in_pieces else self.whole(ids)
+
+    sample.Reader = Reader
+    return [sample, *others]
+
+
 def text(torch: Any, model: Any, device: Any, header: dict[str, Any], raw: bytes) -> Iterator[bytes]:
     """One token (uint16) after the other, until the end token or `most` of them."""
-    sample = importlib.import_module("model_core.sample")
+    [sample] = samplers(torch)
     settings = sample.Sampling(**header["sampling"])
     drawn = sample.continued(model, prompt_ids(torch, header, raw, device), settings, seeded(torch, header, device))
     for token in islice(drawn, header["most"]):
@@ -35,7 +61,7 @@ def text(torch: Any, model: Any, device: Any, header: dict[str, Any], raw: bytes
 
 def codes(torch: Any, model: Any, device: Any, header: dict[str, Any], raw: bytes) -> Iterator[bytes]:
     """The codes (n, G) of `rows` images for one prompt, uint16, `at_once` of them in a frame."""
-    sample, multimodal = (importlib.import_module(f"model_core.{name}") for name in ("sample", "multimodal"))
+    sample, multimodal = samplers(torch, "multimodal")
     generator = seeded(torch, header, device)
     prompt = prompt_ids(torch, header, raw, device)
     for first in range(0, header["rows"], header["at_once"]):
