@@ -59,6 +59,11 @@ class Track:
     audit_tolerance: float = 0.01  # nats that one prediction may differ when it is repeated (benchmarks/tolerances.py)
     embedding_parameters: int = 0  # of the core; a vocabulary is not what the parameter band is about
 
+    @property
+    def difference(self) -> str:
+        """What differences of losses, and with them gains, are measured in."""
+        return "log ratio" if self.log_ratio else "nats"
+
     def scored_tokens(self, budget: Budget) -> int:
         """How many tokens of the held-out split are scored at this budget."""
         if budget.name == "test":

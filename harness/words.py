@@ -10,6 +10,7 @@ from harness.decide.explain import explain
 from harness.progress import short_time
 from harness.run.contests import Answer
 from harness.run.plan import CellPlan
+from harness.tracks import track_named
 
 if TYPE_CHECKING:
     from harness.board.promotion import Outcome as Promoted
@@ -81,7 +82,7 @@ def _sight_lines(plan: CellPlan, gain: float | None) -> list[str]:
     if plan.least_detectable is None:
         again = f"blueberry baseline --track {plan.track} --budget {plan.budget}"
         return [f"  gain       unknown without a noise bank: {again}"]
-    unit = "nats" if plan.metric == "loss" else "of the log time ratio"
+    unit = track_named(plan.track).difference if plan.metric == "loss" else "of the log time ratio"
     lines = [
         f"  gain       {plan.least_detectable:.4f} {unit} is found with a chance of 80 %",
         f"  expected   {plan.pairs_without_gain:.1f} pairs without a gain, {plan.pairs_with_gain:.1f} with twice that",

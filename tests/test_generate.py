@@ -195,6 +195,12 @@ def test_a_language_model_becomes_a_folder_and_what_draws_pictures_is_refused(pr
         (["flow-tiny/test/core", "--output-dir", "model_core/flow.py"], "model_core/flow.py is a file"),
         (["flow-tiny/test/core", "--output-dir", "model_core/flow.py/in"], "model_core/flow.py is a file"),
         (["llm-tiny/test/core", "--data", "files:/nowhere"], "/nowhere"),
+        (["llm-tiny/test/core", "--interactive", "--prompt", "a"], "--prompt: says nothing beside --interactive"),
+        (["multimodal-tiny/test/core", "--prompt", "a", "--class-label", "1"], "nothing beside --prompt"),
+        (["multimodal-tiny/test/core", "--prompt", "a", "--class-grid"], "nothing beside --prompt"),
+        (["flow-tiny/test/core", "--class-grid", "--class-label", "1"], "nothing beside --class-grid"),
+        (["flow-tiny/test/core", "--class-grid", "--num-samples", "4"], "nothing beside --class-grid"),
+        (["flow-tiny/test/core", "--samples-per-class", "4"], "add --class-grid"),
     ],
 )
 def test_what_cannot_be_drawn_is_one_message(project: Project, arguments: list[str], said: str) -> None:

@@ -34,7 +34,12 @@ def runs(project: Project, slug: str) -> list[dict[str, Any]]:
     [
         ("flow-tiny", "flow.py", PATCHED, "MSE, t 0–0.25"),
         ("vqvae-tiny", "vqvae.py", ENCODED, "codes in use"),
-        ("multimodal-tiny", "multimodal.py", "        targets = sequences[:, 1:]\n", "nats per image token"),
+        (
+            "multimodal-tiny",
+            "multimodal.py",
+            "        x = self.hidden(*self.inputs(sequences))  # (B, T, C)\n",
+            "nats per image token",
+        ),
     ],
 )
 def test_a_comment_changes_nothing_to_the_last_bit(

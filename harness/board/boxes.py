@@ -15,6 +15,7 @@ from harness.decide.decision import SPEED_MARGIN
 from harness.decide.pairs import Pair
 from harness.decide.power import least_detectable
 from harness.records.record import RunRecord
+from harness.tracks import track_named
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -33,7 +34,7 @@ def box(entry: Entry, runs: Sequence[RunRecord]) -> list[tuple[str, str]]:
         ("rho between the arms", number(cell.rho, 2)),
         ("detectable gain (80 %)", _least(entry)),
         ("noise bank", _bank(entry)),
-        ("exchange rate kappa", _rate(evaluation.kappa)),
+        ("exchange rate kappa", _rate(entry)),
         ("cost", _cost(runs)),
         ("patch", f"+{evaluation.added} −{evaluation.removed} lines, sha256 {(evaluation.patch_sha or '–')[:16]}"),
         *([("given", ", ".join(evaluation.builds_on))] if evaluation.builds_on else []),
@@ -51,7 +52,7 @@ def _effect(name: str, entry: Entry, effect: Effect | None) -> list[tuple[str, s
     """Gain, loss, time and net gain of a round; nothing for a round without pairs."""
     if effect is None or entry.state in ("refused", "invalidated"):
         return []
-    unit = " nats" if entry.cell.metric == "loss" else " of the time"
+    unit = f" {_difference(entry)}" if entry.cell.metric == "loss" else " of the time"
     ratio = f"{number(effect.time_ratio, 3)} {interval(effect.time_interval, 3)}".rstrip()
     return [
         (name, f"gain {gain(entry, effect)}{unit}"),
@@ -79,7 +80,11 @@ def _least(entry: Entry) -> str:
     if not sigma:
         return "–"
     least = sigma * _in_sigmas(cell.max_pairs, cell.k, cell.alpha, cell.d0)
-    return f"{number(least)} nats" if cell.metric == "loss" else f"{100 * (SPEED_MARGIN + least):.2f} % of the time"
+    return (
+        f"{number(least)} {_difference(entry)}"
+        if cell.metric == "loss"
+        else f"{100 * (SPEED_MARGIN + least):.2f} % of the time"
+    )
 
 
 @functools.cache
@@ -90,14 +95,18 @@ def _in_sigmas(N: int, k: int, alpha: float, d0: float) -> float:
 def _bank(entry: Entry) -> str:
     evaluation = entry.evaluation
     time = None if evaluation.s0_time is None else 100 * evaluation.s0_time
-    said = (
-        f"s0 {number(evaluation.s0)} nats (d0 {evaluation.d0:g}), time {number(time, 2)} % (d0 {evaluation.d0_time:g})"
-    )
+    said = f"s0 {number(evaluation.s0)} {_difference(entry)} (d0 {evaluation.d0:g}), "
+    said += f"time {number(time, 2)} % (d0 {evaluation.d0_time:g})"
     return f"{said}; {evaluation.bank}" if evaluation.bank else said
 
 
-def _rate(kappa: float | None) -> str:
-    return "not measured" if kappa is None else f"{number(kappa, 3)} nats per unit of ln(time)"
+def _rate(entry: Entry) -> str:
+    kappa = entry.evaluation.kappa
+    return "not measured" if kappa is None else f"{number(kappa, 3)} {_difference(entry)} per unit of ln(time)"
+
+
+def _difference(entry: Entry) -> str:
+    return track_named(entry.evaluation.track).difference
 
 
 def _cost(runs: Sequence[RunRecord]) -> str:

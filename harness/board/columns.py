@@ -157,7 +157,7 @@ def idea(entry: Entry) -> Cell:
 
 
 def gain(entry: Entry, effect: Effect | None) -> Cell:
-    """Nats for a claim on loss, per cent of time saved for one on speed; nothing of what a refused run measured."""
+    """In the unit of the track for a claim on loss, per cent of time saved for one on speed; none of a refused run."""
     if effect is None or entry.state in ("refused", "invalidated"):
         return DASH
     if entry.cell.metric == "loss":
@@ -200,9 +200,9 @@ def _state(entry: Entry, word: str) -> Cell:
 def noise(found: Sequence[Noise], caption: str) -> Table:
     """The noise at every budget, precision and host class, and what a verdict starts from there."""
     columns = (
-        Column("budget", True), Column("precision"), Column("host class", wide=True), Column("s0, nats", True),
-        Column("s0 of time, %", True), Column("run sd, nats", True), Column("rho", True),
-        Column("same seed again, sd", True), Column("kappa, nats", True),
+        Column("budget", True), Column("precision"), Column("host class", wide=True), Column("s0", True),
+        Column("s0 of time, %", True), Column("run sd", True), Column("rho", True),
+        Column("same seed again, sd", True), Column("kappa", True),
     )  # fmt: skip
     rows = []
     for one in found:

@@ -10,7 +10,7 @@ from pathlib import Path
 from harness.board import plots
 from harness.board.entries import Effect, Entry
 from harness.board.markdown import plain
-from harness.board.noise import noise_of, same_pairs_of, scatters_of, unit_of
+from harness.board.noise import noise_of, same_pairs_of, scatters_of
 from harness.board.tables import per_cent, time_saved
 from harness.decide.bank import Evaluation
 from harness.decide.decision import first_look
@@ -145,7 +145,7 @@ def forest(entries: Sequence[Entry]) -> list[Figure]:
         "confirm round, the dotted line is the margin that a claim on speed has to pass."
     )
     listed = list(rows.items())
-    unit = " or ".join(sorted({unit_of(entry.evaluation.track) for entry in entries}))
+    unit = " or ".join(sorted({TRACKS[entry.evaluation.track].difference for entry in entries}))
     return [Figure("forest", caption, lambda: plots.forest(listed, unit))]
 
 
@@ -177,7 +177,7 @@ def noise_page(evaluations: Sequence[Evaluation], track: str, entries: Sequence[
         for one in noise_of(evaluations, track)
     ]
     same = same_pairs_of(evaluations, track)
-    rates, unit = spent_rates(entries), unit_of(track)
+    rates, unit = spent_rates(entries), TRACKS[track].difference
     drawn = noise(scatters_of(evaluations, track), f"noise-{track}")
     if rows:
         caption = (

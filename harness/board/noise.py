@@ -30,7 +30,7 @@ class Noise:
     rho: float | None  # correlation of core and submission over seeds, pooled within evaluations
     repeat_sd: float | None  # of the loss when one seed is run again: 0 on a deterministic machine
     repeats: int
-    kappa: float | None  # nats per unit of ln(time)
+    kappa: float | None  # loss per unit of ln(time)
     source: str
 
 
@@ -56,7 +56,9 @@ def scatters_of(evaluations: Sequence[Evaluation], track: str) -> tuple[Scatter,
         precisions = {pair.base.model.precision for pairs in rounds for pair in pairs if pair.base.model}
         for precision in sorted(precisions):
             alike = [[p for p in pairs if p.base.model and p.base.model.precision == precision] for pairs in rounds]
-            scatters.append(_scatter(f"{budget}, {precision}", [pairs for pairs in alike if pairs], unit_of(track)))
+            scatters.append(
+                _scatter(f"{budget}, {precision}", [pairs for pairs in alike if pairs], TRACKS[track].difference)
+            )
     return tuple(scatter for scatter in scatters if scatter.same)
 
 
@@ -70,11 +72,6 @@ def same_pairs_of(evaluations: Sequence[Evaluation], track: str) -> list[tuple[s
                     key = BUDGETS[item[0].budget].tokens, f"{item[0].budget}, {pair.base.model.precision}"
                     found.setdefault(key, []).append(pair.D)
     return [(label, tuple(found[tokens, label])) for tokens, label in sorted(found)]
-
-
-def unit_of(track: str) -> str:
-    """What differences of losses are measured in on a track."""
-    return "log ratio" if TRACKS[track].log_ratio else "nats"
 
 
 def _scatter(label: str, rounds: Sequence[Sequence[Pair]], unit: str) -> Scatter:

@@ -209,12 +209,12 @@ def noise(found: Sequence[Noise]) -> pd.DataFrame:
             "budget": one.budget,
             "precision": one.precision,
             "host class": escape(one.host_class),
-            "s0, nats (df)": f"{number(one.s0)} ({one.df:g})",
+            "s0 (df)": f"{number(one.s0)} ({one.df:g})",
             "s0 of time, % (df)": f"{number(None if one.s0_time is None else 100 * one.s0_time, 2)} ({one.df_time:g})",
-            "run sd, nats": number(one.run_sd),
+            "run sd": number(one.run_sd),
             "rho": number(one.rho, 2),
             "same seed again, sd (n)": f"{number(one.repeat_sd, 5)} ({one.repeats})" if one.repeats else "–",
-            "kappa, nats": number(one.kappa, 3),
+            "kappa": number(one.kappa, 3),
         }
         for one in found
     ]

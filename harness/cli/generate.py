@@ -51,6 +51,13 @@ OPTIONS = {
     "velocity": {*_PICTURED, *_CLASSES, "num_steps", "cfg_scale"},
     "reconstruction": _PICTURED,
 }
+APART = (  # where both are given, the second would be ignored
+    ("interactive", "prompt"),
+    ("prompt", "class_label"),
+    ("prompt", "class_grid"),
+    ("class_grid", "class_label"),
+    ("class_grid", "num_samples"),
+)
 
 
 @app.command()
@@ -79,7 +86,9 @@ def generate(
     from harness.generate.pictures import Diffusion
     from harness.generate.text import Sampling
 
-    source = _source(_found(context, run), data)
+    found = _found(context, run)
+    _check_together(context)
+    source = _source(found, data)
     sampling = Sampling(temperature, top_k, top_p, repetition_penalty)
     if source.track.metric == "nll":
         return _text(source, prompt, interactive, sampling, max_new_tokens, seed, as_json)
@@ -192,12 +201,26 @@ def _check_options(context: typer.Context, track: str, metric: str) -> None:
     from harness.tracks import TRACKS
 
     known = set().union(*OPTIONS.values()) & set(context.params)
-    given = {name for name in known if getattr(context.get_parameter_source(name), "name", "") == "COMMANDLINE"}
-    if foreign := sorted(given - OPTIONS[metric]):
+    if foreign := sorted(_given(context, known) - OPTIONS[metric]):
         meant = ", ".join(other.name for other in TRACKS.values() if foreign[0] in OPTIONS[other.metric])
         own = ", ".join(map(_flag, sorted(known & OPTIONS[metric]))) or "none of its kind"
         what = f"is for {meant}; the run is of {track}"
         raise UsageError(_flag(foreign[0]), what, f"leave it out; {track} takes {own}")
+
+
+def _given(context: typer.Context, names: set[str]) -> set[str]:
+    """Those of the options that stand on the command line."""
+    return {name for name in names if getattr(context.get_parameter_source(name), "name", "") == "COMMANDLINE"}
+
+
+def _check_together(context: typer.Context) -> None:
+    """Raises UsageError for an option that another one would make meaningless."""
+    for first, second in APART:
+        if _given(context, {first, second}) == {first, second}:
+            raise UsageError(_flag(second), f"says nothing beside {_flag(first)}", "leave one of the two out")
+    if _given(context, {"samples_per_class", "class_grid"}) == {"samples_per_class"}:
+        fix = "add --class-grid, or say --num-samples"
+        raise UsageError("--samples-per-class", "is the length of a row of the class grid", fix)
 
 
 def _flag(name: str) -> str:

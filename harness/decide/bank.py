@@ -119,7 +119,7 @@ def banks_for(
         and data_id in (None, evaluation.data_id)
     ]
     kappa, early = _kappa(calibrations), _early_rms(calibrations)
-    rate = "no exchange rate" if kappa is None else f"exchange rate {kappa:.4g} nats per unit of ln(time)"
+    rate = "no exchange rate" if kappa is None else f"exchange rate {kappa:.4g} per unit of ln(time)"
     return Banks(loss.bank, time.bank, kappa, early, f"loss: {loss.said}; time: {time.said}; {rate}")
 
 

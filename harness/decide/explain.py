@@ -57,7 +57,7 @@ def _gain(cell: Cell) -> str:
 def _unit(cell: Cell) -> str:
     if cell.metric == "speed":
         return "in log time"
-    return "in log loss" if track_named(cell.track).log_ratio else "nats"
+    return track_named(cell.track).difference
 
 
 def _net_gain(cell: Cell) -> str:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from harness.data.images import PreparedImages
-from harness.data.visual import Frozen
+from harness.data.visual import FROZEN, Frozen
 from harness.errors import MachineError, UsageError
 from harness.records.atomic import write_atomically
 from harness.records.record import RunSpec
@@ -42,6 +42,10 @@ def freeze(root: Path, track: Track, budget: Budget, data: str | None, epochs: i
     """
     if not isinstance(track, ImageTrack) or track.metric != "reconstruction":
         raise UsageError(f"--track {track.name}", "is no visual tokenizer", "choose vqvae-tiny or vqvae")
+    folder = root / "harness" / "data" / "frozen"  # of this clone
+    if folder.parent.is_dir() and folder.resolve() != FROZEN.resolve():
+        fix = f"`make setup` in {root}, and its own .venv/bin/blueberry"
+        raise UsageError(str(root), f"the harness that runs is another clone's, and would read {FROZEN}", fix)
     prepared = reconstruction.prepare(track, data, reporter.note)
     reconstruction.check_budget(prepared, track, budget.tokens, epochs)
     freezing = Freezing(root, track, budget, prepared, epochs)
@@ -53,7 +57,6 @@ def freeze(root: Path, track: Track, budget: Budget, data: str | None, epochs: i
             except StageError as error:
                 fix = "mend the core or the machine (`blueberry doctor`)"
                 raise MachineError(track.name, f"the tokenizer cannot be trained here: {error}", fix) from error
-    folder = root / "harness" / "data" / "frozen"  # of this clone, wherever the harness is installed
     write_atomically(folder / f"{track.name}.safetensors", content)
     write_atomically(folder / f"{track.name}.json", frozen.model_dump_json(indent=1) + "\n")
     return frozen

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
 from harness.data import captioned, visual
 from harness.data.caption_stream import CaptionStream, check_caption_budget, held_out_captions
@@ -192,6 +193,29 @@ def test_a_published_tokenizer_must_be_named(cache, monkeypatch):
     with pytest.raises(UsageError, match=r"\?tokenizer=PATH"):
         prepare_captioned(track, "cifar10")
     assert Layout(1, 1, 1, 1).vocab_size == 4
+
+
+def test_rows_of_a_published_tokenizer_begin_and_end_with_its_end_of_text(cache, monkeypatch, tmp_path):
+    monkeypatch.setattr(captioned, "frozen_tokenizer", lambda name: Brightness())
+    theirs = Tokenizer(models.BPE())
+    theirs.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    theirs.decoder = decoders.ByteLevel()
+    said = [template.format(name) for template in TRACK.templates for name in CLASS_NAMES]
+    trainer = trainers.BpeTrainer(vocab_size=90, special_tokens=["<other>", "<|endoftext|>"], show_progress=False)
+    theirs.train_from_iterator(said, trainer)
+    theirs.save(str(tmp_path / "tokenizer.json"))
+    end, vocab = theirs.token_to_id("<|endoftext|>"), theirs.get_vocab_size()
+    longest = max(len(theirs.encode(text).ids) for text in said)
+    track = replace(TRACK, tokenizer="published", text_vocab=vocab, row_tokens=longest + 20, copies=1)
+    made = prepare_captioned(track, f"digits?tokenizer={tmp_path / 'tokenizer.json'}")
+    assert end == 1 and (made.folder / "tokenizer.json").exists()
+    for row in read_rows(made, "test").tolist():
+        there = row[: row.index(NO_TOKEN)] if NO_TOKEN in row else row
+        start = there.index(vocab)  # the marker after the last token of text
+        assert there[0] == end and there[start + 17 :] == [vocab + 1, end]
+        assert theirs.decode(there[1:start]) in said
+        assert all(vocab + 2 <= code < vocab + 130 for code in there[start + 1 : start + 17])
+    assert text_tokenizer_of(made, track).bos == end
 
 
 def test_a_stream_that_skips_goes_on_where_one_that_served_would(prepared):

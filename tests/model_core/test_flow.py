@@ -185,6 +185,38 @@ def test_a_block_is_the_published_one_written_with_torch_alone():
             torch.testing.assert_close(block(x, condition, model.rotary), expected, rtol=1e-4, atol=1e-4)
 
 
+def plain_sinusoid(t: Tensor, dim: int) -> Tensor:
+    """sin, then cos, of t times 10000^(-i / (dim/2)); t (B,) -> (B, dim)."""
+    angles = t[:, None] * 10_000.0 ** (-torch.arange(dim // 2) / (dim // 2))
+    return torch.cat((angles.sin(), angles.cos()), dim=-1)
+
+
+def test_the_model_is_the_published_one_written_with_torch_alone():
+    """Patches and positions in, time and class as the condition of every block and of the head, patches out."""
+    model = with_random_weights(3)
+    x_t, t, labels = images(3), torch.tensor([0.1, 0.5, 0.9]), torch.tensor([0, 4, SMALL.n_classes])
+    time, head = model.time_embedding, model.head
+    with torch.no_grad():
+        waves = plain_sinusoid(1_000 * t, SMALL.time_dim)
+        wide = F.silu(F.linear(waves, time.wide.weight, time.wide.bias))
+        condition = F.linear(wide, time.out.weight, time.out.bias) + model.class_embedding.weight[labels]
+        embedding = model.patch_embedding
+        x = F.linear(F.unfold(x_t, 2, stride=2).mT, embedding.weight, embedding.bias) + flow.grid_positions(4, 32)
+        x = x.float()
+        for block in model.blocks:
+            x = plain_block(block, x, condition, SMALL.n_heads)
+        shift, scale = F.linear(F.silu(condition), head.modulation.weight, head.modulation.bias)[:, None].chunk(2, -1)
+        x = nn.LayerNorm(32, eps=1e-6, elementwise_affine=False)(x) * (1 + scale) + shift
+        expected = F.fold(F.linear(x, head.velocity.weight, head.velocity.bias).mT, 8, 2, stride=2)
+        torch.testing.assert_close(model(x_t, t, labels), expected, rtol=1e-3, atol=1e-3)
+
+
+def test_every_block_starts_as_the_identity():
+    model, generator = built(), torch.Generator().manual_seed(4)
+    x, condition = torch.randn(3, 16, 32, generator=generator), torch.randn(3, 32, generator=generator)
+    assert all(torch.equal(block(x, condition, model.rotary), x) for block in model.blocks)
+
+
 def test_path_goes_from_noise_to_image_at_constant_velocity():
     x_0, x_1 = images(4, 1), images(4, 2)
     start, velocity = flow.path(x_0, x_1, torch.zeros(4))

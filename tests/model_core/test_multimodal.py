@@ -6,7 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from model_core import multimodal, sample, train
+from model_core import multimodal, muon, sample, train
 
 TINY = multimodal.PRESETS["tiny"]
 
@@ -76,7 +76,31 @@ def test_images_are_drawn_from_codes_alone_whatever_the_model_would_rather_say()
     assert codes.min() >= 0 and codes.max() < 128
 
 
-def test_drawing_reads_each_token_once_and_is_the_same_with_its_generator():
+def test_drawing_reads_the_prompt_and_then_each_code_once():
+    """A published sampler read the whole row again for every code."""
+    model, lengths = built(), []
+    model.register_forward_pre_hook(lambda _, given: lengths.append(given[0].shape[1]))
+    multimodal.draw_codes(model, torch.tensor([[1, 7, 9, TINY.seg_start]]), sample.Sampling(0))
+    assert lengths[-(TINY.image_codes - 1) :] == [1] * (TINY.image_codes - 1)
+    assert sum(lengths) <= 3 * 4 + TINY.image_codes  # the prompt in pieces, whole, and in pieces to go on
+
+
+def test_of_the_likeliest_code_alone_every_draw_is_that_one():
+    prompts = torch.tensor([[1, 7, TINY.seg_start]] * 2)
+    drawn = multimodal.draw_codes(built(), prompts, sample.Sampling(1.0, top_k=1), torch.Generator().manual_seed(1))
+    assert torch.equal(drawn, multimodal.draw_codes(built(), prompts, sample.Sampling(0)))
+
+
+def test_the_published_recipe_is_muon_for_the_matrices_of_the_blocks():
+    config = multimodal.PRESETS["40m"]
+    assert (config.muon_lr, config.adamw_lr, config.batch_size) == (0.02, 0.006, 20)
+    model = train.build(multimodal.MultimodalLM, TINY, 0, "cpu")
+    with_muon = {id(p) for group in muon.groups(model) if group["kind"] == "muon" for p in group["params"]}
+    matrices = {name for name, p in model.named_parameters() if id(p) in with_muon}
+    assert matrices == {name for name, p in model.named_parameters() if name.startswith("blocks.") and p.ndim == 2}
+
+
+def test_drawing_is_what_whole_rows_say_and_the_same_with_its_generator():
     prompts = torch.tensor([[1, 7, TINY.seg_start]])
     codes = [
         multimodal.draw_codes(built(), prompts, sample.Sampling(1.0, top_k=50), torch.Generator().manual_seed(1))
