@@ -20,7 +20,7 @@ CAPTIONED = multimodal.PRESETS["tiny"]
 GREEDY = {"sampling": {"temperature": 0}, "seed": 1, "end": -1}
 
 
-class Earlier(nn.Embedding):
+class Earlier(layers.Embedding):
     """Adds to each token's embedding that of an earlier one."""
 
     reach = 1
