@@ -4,7 +4,9 @@
 
 What is held at the end of a forward pass: weights, gradients, the optimizer's state and the averaged weights in fp32,
 and what autograd saves for the backward pass. The last is counted, each piece of memory once, in a forward pass of one
-row and of two, with the attention that GPUs use, and is linear in rows. It is of the uncompiled core, so that
+row and of two, with the attention that GPUs use, and is linear in rows. A visual tokenizer holds most in the middle of
+the pass: the distances of all vectors from all codes beside what is saved by then, which counts where it is more than
+what is saved at the end. It is of the uncompiled core, so that
 torch.compile may need less; freed memory that an allocator keeps and the libraries themselves are not in it. For tiny
 presets, the largest growth of a process that trains three updates on the CPU stands beside it: attention is not fused
 there, and what an update frees is kept.
@@ -23,7 +25,7 @@ from typing import Any
 import torch
 
 from harness.tracks import TRACKS
-from model_core import layers, muon, train
+from model_core import layers, muon, train, vqvae
 
 MODELS = {track.module: track.model for track in TRACKS.values()}
 MIB = 2**20
@@ -39,10 +41,11 @@ def parts_of(preset: str) -> tuple[type, Any]:
     return getattr(core, MODELS[module]), core.PRESETS[name]
 
 
-def saved_bytes(model: layers.Model, rows: int) -> int:
-    """What autograd keeps of a forward pass of that many rows, without the weights themselves."""
+def saved_bytes(model: layers.Model, rows: int) -> tuple[int, int]:
+    """What a forward pass of that many rows holds for the backward pass at its end, without the weights, and what it
+    holds at the distances of a tokenizer, 0 where there are none."""
     held = {p.untyped_storage().data_ptr(): 0 for p in model.parameters()}
-    kept = []
+    kept, passing = [], [0]
 
     def keep(value: torch.Tensor) -> torch.Tensor:
         kept.append(value)  # so that its address is not given away again
@@ -50,12 +53,19 @@ def saved_bytes(model: layers.Model, rows: int) -> int:
         held.setdefault(storage.data_ptr(), storage.nbytes())
         return value
 
+    def nearest(z: torch.Tensor, codebook: torch.Tensor) -> torch.Tensor:
+        distances = 4 * len(codebook) * z[..., 0].numel()
+        passing.append(sum(held.values()) + distances)
+        return found_nearest(z, codebook)
+
     batch = [part[:rows] for part in model.made_up()]
     hooks = torch.autograd.graph.saved_tensors_hooks(keep, lambda value: value)
+    found_nearest, vqvae.nearest = vqvae.nearest, nearest
     with hooks, train.autocast(torch.device("cpu"), "bf16"):
         loss = model.loss(*batch)  # holds the graph, and with it what was saved
+    vqvae.nearest = found_nearest
     assert loss.requires_grad
-    return sum(held.values())
+    return sum(held.values()), max(passing)
 
 
 def computed(preset: str) -> str:
@@ -64,9 +74,8 @@ def computed(preset: str) -> str:
     eager = dataclasses.replace(config, compile=False)
     model = train.build(kind, eager, 0, "cpu")
     model.train()
-    one, two = saved_bytes(model, 1), saved_bytes(model, 2)
-    rows = config.batch_size
-    saved = one + (rows - 1) * (two - one)
+    rows, counted = config.batch_size, zip(saved_bytes(model, 1), saved_bytes(model, 2), strict=True)
+    saved = max(one + (rows - 1) * (two - one) for one, two in counted)
     weights = 4 * model.parameter_count()
     groups = muon.groups(model)
     state = sum(
