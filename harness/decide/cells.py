@@ -173,14 +173,15 @@ def judge_cell(evaluation: EvaluationRecord, runs: Iterable[RunRecord], metric: 
         return replace(cell, verdict="REJECT_WORSE", reason=unstable)
     if cell.verdict not in ACCEPTED:
         return cell
-    timeless = sum(timeless_by_own_doing(pair, runs) for pair in pairs)
-    if timeless:  # it could hide its slow runs, or draw lucky ones
-        reason = f"the bar was crossed, but the submission left {timeless} of {len(pairs)} pairs without a time"
+    fresh = pairs_of(runs, "confirm")
+    timeless = sum(timeless_by_own_doing(pair, runs) for pair in [*pairs, *fresh])
+    if timeless:  # it could hide its slow runs, or draw lucky ones, here and on the fresh seeds
+        of = len(pairs) + len(fresh)
+        reason = f"the bar was crossed, but the submission left {timeless} of {of} pairs without a time"
         return replace(cell, verdict="REVIEW_TRADEOFF", reason=reason)
     if lost(runs):  # each was drawn again
         reason = f"the bar was crossed, but the machine seems to have ended {lost(runs)} of the submission's runs"
         return replace(cell, verdict="REVIEW_TRADEOFF", reason=reason)
-    fresh = pairs_of(runs, "confirm")
     untimed = overtime([*pairs, *fresh])
     if untimed is not None:
         return replace(cell, verdict="REVIEW_TRADEOFF", reason=f"the bar was crossed, but {untimed}")
@@ -384,7 +385,6 @@ def _confirmation(evaluation: EvaluationRecord, runs: Sequence[RunRecord], metri
     gain = centre(values)[0] if values else None
     complete = len(values) >= evaluation.confirm_pairs
     confirmed = gain is not None and gain > 0 if complete else None
-    hidden = any(timeless_by_own_doing(pair, runs) for pair in pairs)
-    if unstable_reason(runs, "confirm") is not None or (metric == "speed" and hidden):
+    if unstable_reason(runs, "confirm") is not None:
         confirmed = False
     return Confirmation(evaluation.confirm_pairs, len(values), gain, tuple(values), confirmed)

@@ -10,7 +10,7 @@ from harness.records.record import EvaluationRecord, Round, RunRecord
 FAILED = ("crashed", "timed_out", "diverged")  # the arm's own fault
 ENDED = ("killed", "infrastructure")  # the machine's, as it seems
 RETRIES = 2  # attempts of one run that may fail before the submission is blamed
-FAILED_PAIRS = 2  # pairs in which its first attempt may fail: a crash draws a run again, and could be chosen
+FAILED_PAIRS = 2  # pairs in which its first attempt may fail: a failure draws a run again, and could be chosen
 
 
 def invalid_reason(evaluation: EvaluationRecord, runs: Sequence[RunRecord]) -> str | None:
@@ -20,14 +20,16 @@ def invalid_reason(evaluation: EvaluationRecord, runs: Sequence[RunRecord]) -> s
     for run in runs:
         if run.status == "refused" and not is_base(run.spec):
             return f"refused in the {run.spec.round} round, pair {run.spec.pair}: {run.error or 'a rule was broken'}"
-    for failures in _repeated_failures(runs):
+    repeated = _repeated_failures(runs)
+    for failures in repeated:
         if any(run.status != "diverged" for run in failures):
             said = " and ".join(sorted({run.status.replace("_", " ") for run in failures}))
             spec = failures[-1].spec
             return f"{said} in {len(failures)} attempts of the {spec.round} round, pair {spec.pair}"
-    pairs = {(run.spec.round, run.spec.pair) for run in _failed(runs) if run.status != "diverged"}
-    if len(pairs) > FAILED_PAIRS:
-        return f"failed at first in {len(pairs)} pairs, and a run that may be drawn again at will is no measurement"
+    unstable = {(failures[0].spec.round, failures[0].spec.pair) for failures in repeated}  # nothing was drawn again
+    drawn = {(run.spec.round, run.spec.pair) for run in _failed(runs)} - unstable
+    if len(drawn) > FAILED_PAIRS:
+        return f"failed at first in {len(drawn)} pairs, and a run that may be drawn again at will is no measurement"
     return None
 
 

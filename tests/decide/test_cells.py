@@ -318,11 +318,27 @@ def test_work_that_no_clock_counts_goes_to_people_when_it_is_much_more_than_the_
         ]
         return judge_cell(evaluation_file(), runs, "loss")
 
-    assert judged(24.0).verdict == "ACCEPT_LOSS"
-    cell = judged(26.0)
-    assert cell.verdict == "REVIEW_TRADEOFF" and "26 s, which no clock counts" in cell.reason
-    slowed = judged(26.0, cores=[10.0, 60.0, 60.0, 60.0])
+    assert judged(17.0).verdict == "ACCEPT_LOSS"
+    cell = judged(18.0)
+    assert cell.verdict == "REVIEW_TRADEOFF" and "18.0 s, which no clock counts" in cell.reason
+    slowed = judged(18.0, cores=[10.0, 60.0, 60.0, 60.0])
     assert slowed.verdict == "REVIEW_TRADEOFF", "it may be what slowed the core"
+
+
+def test_where_training_takes_seconds_a_second_whole_training_outside_the_clock_goes_to_people(
+    evaluation_file: Make, run_files: Make
+) -> None:
+    """A run of four seconds, and a scoring stage of as many: training again while it is scored doubles that."""
+
+    def judged(own: float) -> Any:
+        runs = [
+            run.model_copy(update={"train_seconds": 4.0, "score_seconds": own if run.spec.patch_sha else 4.0})
+            for run in run_files(MID[:4])
+        ]
+        return judge_cell(evaluation_file(), runs, "loss")
+
+    assert judged(5.9).verdict == "ACCEPT_LOSS"
+    assert judged(8.0).verdict == "REVIEW_TRADEOFF"
 
 
 def test_a_gain_that_validation_shows_and_the_test_split_does_not_is_pointed_out(
@@ -353,14 +369,21 @@ def test_a_batch_cut_to_fit_by_the_submission_alone_is_its_own_doing(evaluation_
     assert judge_cell(evaluation_file(), both, "loss").verdict == "ACCEPT_LOSS"
 
 
-def test_a_speed_claim_that_hides_a_time_in_the_confirm_round_is_not_confirmed(
+def test_a_claim_whose_runs_are_drawn_again_in_the_confirm_round_goes_to_people(
     evaluation_file: Make, run_files: Make, run_file: Make
 ) -> None:
     decide = run_files([0.001, -0.003, 0.002], [-0.06] * 3)
     fresh = run_files([0.0] * 5, [-0.05] * 5, round="confirm")
-    hidden = [*second_attempts(fresh, 2), retried(run_file, 2, "crashed", round="confirm")]
     assert judge_cell(evaluation_file(), (*decide, *fresh), "speed").confirm.confirmed is True
-    assert judge_cell(evaluation_file(), (*decide, *hidden), "speed").confirm.confirmed is False
+    lower = run_files(MID[:4])
+    assert judge_cell(evaluation_file(), (*lower, *run_files(MID[:4], round="confirm")), "loss").confirm.confirmed
+    for status in ("crashed", "diverged", "timed_out"):
+        again = [*second_attempts(fresh, 2), retried(run_file, 2, status, round="confirm")]
+        cell = judge_cell(evaluation_file(), (*decide, *again), "speed")
+        assert cell.verdict == "REVIEW_TRADEOFF" and "1 of 8 pairs without a time" in cell.reason
+        again = second_attempts(run_files(MID[:4], round="confirm"), 1)
+        again += [retried(run_file, 1, status, round="confirm")]
+        assert judge_cell(evaluation_file(), (*lower, *again), "loss").verdict == "REVIEW_TRADEOFF"
 
 
 def test_a_gain_that_would_take_four_times_the_tokens_waits_for_a_person(

@@ -77,4 +77,24 @@ def test_failing_at_first_in_a_third_pair_is_invalid_for_a_run_could_be_drawn_ag
     assert invalid_reason(evaluation_file(), runs) is None
     runs += attempts(run_file, "timed_out", "completed", pair=2)
     assert "in 3 pairs" in (invalid_reason(evaluation_file(), runs) or "")
+    assert "in 3 pairs" in (invalid_reason(evaluation_file(), [*runs[:-2], *diverged_at_first(run_file, 2)]) or "")
     assert invalid_reason(evaluation_file(), [run for run in runs if run.status == "completed"]) is None
+
+
+def diverged_at_first(run_file: Make, *pairs: int, **common: Any) -> list[Any]:
+    return [run for pair in pairs for run in attempts(run_file, "diverged", "completed", pair=pair, **common)]
+
+
+def test_a_loss_that_is_not_finite_at_first_draws_a_run_again_as_a_crash_does(
+    run_file: Make, evaluation_file: Make
+) -> None:
+    runs = diverged_at_first(run_file, 0) + diverged_at_first(run_file, 0, round="confirm")
+    assert invalid_reason(evaluation_file(), runs) is None
+    runs += diverged_at_first(run_file, 1, round="confirm")
+    assert "in 3 pairs" in (invalid_reason(evaluation_file(), runs) or "")
+
+
+def test_a_pair_that_diverges_in_every_attempt_was_not_drawn_again(run_file: Make, evaluation_file: Make) -> None:
+    runs = diverged_at_first(run_file, 0, 1) + attempts(run_file, "diverged", "diverged", pair=2)
+    assert invalid_reason(evaluation_file(), runs) is None
+    assert "at pair 2" in (unstable_reason([run_file(sub=False, pair=2), *runs], "decide") or "")
