@@ -19,6 +19,11 @@ def size(own: ModelFacts, core: ModelFacts, embedding: int) -> tuple[AuditResult
     )
 
 
+def total(own: ModelFacts, core: int, embedding: int) -> AuditResult:
+    """All parameters alone, beside a core of which nothing else is known."""
+    return _held("band", own.parameters, core, embedding)
+
+
 def _held(rule: str, own: int, core: int, embedding: int) -> AuditResult:
     away = abs(own - core) / (core - embedding)
     return AuditResult(id=rule, ok=away <= WIDTH, value=away, limit=WIDTH)

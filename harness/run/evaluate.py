@@ -290,18 +290,26 @@ def next_round(judged: Sequence[cells.Cell]) -> Round | None:
 def next_runs(
     bench: Bench, evaluation: EvaluationRecord, runs: Sequence[RunRecord], salt: str, round_: Round, pairs: int
 ) -> list[RunSpec]:
-    """The missing arms of the first unfinished pair, in running order; empty when the round is complete."""
+    """The missing arms of the first unfinished pair, in running order; empty when the round is complete.
+
+    A submission whose core is done needs that one's scores for its audit: where they are lost the core runs again too.
+    """
     for pair in range(pairs):
         order: tuple[str, ...] = ("core", evaluation.slug)
         if not seeds.core_first(salt, round_, pair):
             order = (evaluation.slug, "core")
-        specs = []
-        for position, arm in enumerate(order):
-            past = [r for r in runs if (r.spec.round, r.spec.pair, r.spec.arm) == (round_, pair, arm)]
-            if not settled(arm == "core", past, bench.before):
-                specs.append(_spec(bench, evaluation, salt, round_, pair, arm, position, len(past) + 1))
-        if specs:
-            return specs
+        here = [run for run in runs if (run.spec.round, run.spec.pair) == (round_, pair)]
+        past = {arm: [run for run in here if run.spec.arm == arm] for arm in order}
+        missing = {arm for arm in order if not settled(arm == "core", past[arm], bench.before)}
+        if missing == {evaluation.slug} and not bench.reference_path(round_, pair).exists():
+            settled(True, [run for run in past["core"] if run.status != "completed"], bench.before)  # asks a person?
+            missing.add("core")
+        if missing:
+            return [
+                _spec(bench, evaluation, salt, round_, pair, arm, position, len(past[arm]) + 1)
+                for position, arm in enumerate(order)
+                if arm in missing
+            ]
     return []
 
 

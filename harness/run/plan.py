@@ -76,9 +76,8 @@ def seconds_per_pair(known: Known, budget: Budget, host_class: str) -> float | N
             stages = (run.setup_seconds, run.train_seconds, run.score_seconds, run.audit_seconds)
             if here and run.status == "completed" and run.spec.tokens == budget.tokens and None not in stages:
                 set_up, train, score, audit = (seconds or 0.0 for seconds in stages)
-                at_once = (
-                    2 if run.host is not None and run.host.accelerator == "cpu" else 1
-                )  # arms that are scored together
+                on_cpu = run.host is not None and run.host.accelerator == "cpu"
+                at_once = 2 if on_cpu and not evaluation.official else 1  # scored together
                 per_run.append(set_up + train + (score + audit) / at_once)
     return 2 * statistics.median(per_run) if per_run else _wall_seconds_per_pair(known, budget, host_class)
 

@@ -1,7 +1,9 @@
 """Runs the arms of one pair and writes one run file for each that was started, whatever happened to it.
 
-The arms are trained one after the other, since their times are compared. Scoring and auditing are not timed, so both
-arms go side by side there: a verdict costs less, and the processes stay as fresh and as separate.
+The arms are trained one after the other, since their times are compared. Scoring and auditing are not timed, so in a
+person's own runs both arms go side by side there: a verdict costs less, and the processes stay as fresh and separate.
+Where the patch is a stranger's they do not: it could slow the core. The submission goes first there and the core last,
+so that the last that ran before the next pair's clock starts is the core's.
 """
 
 from __future__ import annotations
@@ -22,11 +24,11 @@ from numpy.typing import NDArray
 
 from harness.audit import band
 from harness.decide.failures import ENDED
-from harness.errors import MachineError
+from harness.errors import HarnessError, MachineError
 from harness.records.atomic import write_atomically
-from harness.records.record import AuditResult, Metrics, ModelFacts, RunRecord, RunSpec, Status
+from harness.records.record import AuditResult, Metrics, ModelFacts, Round, RunRecord, RunSpec, Status
 from harness.records.store import Store
-from harness.run import arms, host, judge, kept, sandbox
+from harness.run import arms, host, judge, kept, sandbox, stage
 from harness.run.alone import alone
 from harness.run.measure import Prepared, Scored, measure_of
 from harness.run.saved import Saves, largest
@@ -73,6 +75,8 @@ class Order(Protocol):
     def micro_batch(self) -> int | None: ...
     @property
     def epochs(self) -> int: ...
+    @property
+    def official(self) -> bool: ...
 
 
 @dataclass(frozen=True)
@@ -93,6 +97,7 @@ class Bench:
     epochs: int
     reporter: Reporter
     core_parameters: int | None = None  # by the core's own word, which is the maintainers'; None without a rehearsal
+    official: bool = False  # the patch is a stranger's
 
     @classmethod
     @contextlib.contextmanager
@@ -122,12 +127,17 @@ class Bench:
                 micro_batch=order.micro_batch,
                 epochs=order.epochs,
                 reporter=reporter,
+                official=order.official,
             )
 
     def held_out(self, spec: RunSpec) -> Any:
         """What is scored. Decisions are made on validation, confirmations on test."""
         split = "test" if spec.round == "confirm" else "validation"
         return measure_of(self.track).held_out(self.data, self.track, self.budget, split, self.secret)
+
+    def reference_path(self, round_: Round, pair: int) -> Path:
+        """The core's scores of a pair, for a submission that has to be run again later."""
+        return self.work / "reference" / f"{round_}-{pair:02d}.npy"
 
 
 @dataclass
@@ -164,25 +174,42 @@ def _raced(bench: Bench, specs: Sequence[RunSpec]) -> list[RunRecord]:
     runs: list[_Run] = []
     try:
         for spec in specs:
-            run = _train(bench, spec)
+            feed = measure_of(bench.track).feed(bench.data, bench.track, spec.seed, spec.tokens, bench.epochs)
+            run = _Run(spec, datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"))
+            bench.store.begin(bench.evaluation, spec)
             runs.append(run)
+            _train(bench, run, feed)
             if not run.alive:
                 break
         _hold_to_band(bench, runs)
-        _side_by_side(runs, lambda run, threads: _score(bench, run, threads))
+        _side_by_side(runs, lambda run, threads: _score(bench, run, threads), apart=bench.official)
         reference = {run.spec.arm + str(run.spec.init_key): run.scored for run in runs if run.scored}
-        _side_by_side(runs, lambda run, threads: _audit(bench, run, reference, threads))
+        _side_by_side(runs, lambda run, threads: _audit(bench, run, reference, threads), apart=bench.official)
         return [_finish(bench, run) for run in runs]
+    except Exception as error:
+        _give_up(bench, runs, error)
+        raise
     finally:
         for run in runs:
             if run.trained is not None:
                 run.trained.checkpoint.close()
 
 
-def _train(bench: Bench, spec: RunSpec) -> _Run:
-    run = _Run(spec, datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"))
-    feed = measure_of(bench.track).feed(bench.data, bench.track, spec.seed, spec.tokens, bench.epochs)
-    bench.store.begin(bench.evaluation, spec)
+def _give_up(bench: Bench, runs: Sequence[_Run], error: Exception) -> None:
+    """Writes a run file for every run that has none. What stops the judge is a defect, and may be a submission's work:
+    one that could do so at will would draw its runs again without a trace."""
+    what = stage.text(f"the harness stopped: {type(error).__name__}: {error}", 500)
+    for run in runs:
+        if bench.store.run_path(bench.evaluation, run.spec).exists():
+            continue
+        if run.alive:  # nothing else of it is certain
+            run = _Run(run.spec, run.started, failure=StageError("infrastructure", what))
+        with contextlib.suppress(HarnessError, OSError):  # the disk may be what stopped it
+            _file(bench, _record(bench, run))
+
+
+def _train(bench: Bench, run: _Run, feed: judge.Feed) -> None:
+    spec = run.spec
     bench.reporter.stage(spec, "train")
     saves = _saves(bench, spec)
 
@@ -197,7 +224,6 @@ def _train(bench: Bench, spec: RunSpec) -> _Run:
         _refuse_broken(run)
     except StageError as failure:
         run.failure = failure
-    return run
 
 
 def _saves(bench: Bench, spec: RunSpec) -> Saves | None:
@@ -209,10 +235,13 @@ def _saves(bench: Bench, spec: RunSpec) -> Saves | None:
 def _hold_to_band(bench: Bench, runs: Sequence[_Run]) -> None:
     """Compares the size of a submission with that of the core in its pair, or in an earlier one."""
     models = {run.spec.arm: run.trained.model for run in runs if run.trained}
-    core = models.get("core") or _known_core(bench)
+    core, embedding = models.get("core") or _known_core(bench), bench.track.embedding_parameters
     for run in runs:
-        if run.alive and run.spec.arm != "core" and core is not None:
-            run.audits += band.size(models[run.spec.arm], core, bench.track.embedding_parameters)
+        if run.alive and run.spec.arm != "core":
+            if core is not None:
+                run.audits += band.size(models[run.spec.arm], core, embedding)
+            elif bench.core_parameters is not None:
+                run.audits += (band.total(models[run.spec.arm], bench.core_parameters, embedding),)
             try:
                 _refuse_broken(run)
             except StageError as failure:
@@ -226,26 +255,32 @@ def _known_core(bench: Bench) -> ModelFacts | None:
     return next(known, None)
 
 
-def _side_by_side(runs: Sequence[_Run], stage: Callable[[_Run, int], None]) -> None:
+def _side_by_side(runs: Sequence[_Run], work: Callable[[_Run, int], None], apart: bool = False) -> None:
     """One stage for all runs that are still alive, at the same time, the processors shared between them.
 
-    On an accelerator one after the other: an arm could take the memory that the other one needs.
+    `apart`, and on an accelerator always (an arm could take the memory that the other one needs), one after the other,
+    the core last.
     """
-    alive = [run for run in runs if run.alive]
-    together = 1 if host.describe().accelerator != "cpu" else max(1, len(alive))
+    alive = sorted((run for run in runs if run.alive), key=lambda run: run.spec.arm == "core")
+    together = 1 if apart or host.describe().accelerator != "cpu" else max(1, len(alive))
     threads = max(1, host.threads() // together)
+    defects: list[Exception] = []
 
     def guarded(run: _Run) -> None:
         try:
-            stage(run, threads)
+            work(run, threads)
         except StageError as failure:
             run.failure = failure
+        except Exception as defect:
+            defects.append(defect)  # raised when the other arm is done as well
 
     pool = ThreadPoolExecutor(max_workers=together)
     try:
         list(pool.map(guarded, alive))
     finally:
         pool.shutdown(wait=False)  # all is done by now, or a person has interrupted and should not wait for it
+    if defects:
+        raise defects[0]
 
 
 def _score(bench: Bench, run: _Run, threads: int) -> None:
@@ -259,11 +294,16 @@ def _score(bench: Bench, run: _Run, threads: int) -> None:
 
 
 def _audit(bench: Bench, run: _Run, scored: Mapping[str, Scored], threads: int) -> None:
-    """Looks where this run beats the other arm of its pair, which for a repeated run was scored earlier."""
+    """Looks where this run beats the other arm of its pair, which for a repeated run was scored earlier.
+
+    A submission that cannot be looked at there is run again, with its core: to make that one fail must help nobody.
+    """
     assert run.trained is not None and run.scored is not None
     bench.reporter.stage(run.spec, "audit")
     others = [value.by_item for key, value in scored.items() if key != run.spec.arm + str(run.spec.init_key)]
     reference = others[0] if others else _earlier_reference(bench, run.spec)
+    if reference is None and run.spec.arm != "core":
+        raise StageError("infrastructure", "audit: the core of its pair has no scores to look for a gain over")
     arm, fd, held_out = bench.arms[run.spec.arm], run.trained.checkpoint.fd, bench.held_out(run.spec)
     count = bench.budget.audit_cuts
     with run.lasting("audit"):
@@ -281,17 +321,13 @@ def _refuse_broken(run: _Run) -> None:
         raise StageError("refused", text)
 
 
-def _reference_path(bench: Bench, spec: RunSpec) -> Path:
-    return bench.work / "reference" / f"{spec.round}-{spec.pair:02d}.npy"
-
-
 def _earlier_reference(bench: Bench, spec: RunSpec) -> NDArray[np.float32] | None:
-    path = _reference_path(bench, spec)
+    path = bench.reference_path(spec.round, spec.pair)
     if not path.exists():
         return None
     whole = path.read_bytes()
     if hashlib.sha256(whole[_DIGEST:]).digest() != whole[:_DIGEST]:
-        fix = "remove this file and run the same command again: the audit of this pair then looks everywhere alike"
+        fix = "remove this file and run the same command again: the core of this pair then runs again too"
         raise MachineError(str(path), "is damaged: the core's scores, where the audit looks for gains", fix)
     found: NDArray[np.float32] = np.load(io.BytesIO(whole[_DIGEST:]))
     return found
@@ -302,10 +338,7 @@ def _finish(bench: Bench, run: _Run) -> RunRecord:
     record = _record(bench, run)
     if record.status == "completed" and run.spec.arm == "core":
         _keep_reference(bench, run)  # first: with the run file there, nobody would score the core again for its pair
-    bench.store.put_run(record)
-    saves = _saves(bench, run.spec)
-    if saves is not None and record.status not in ENDED:
-        saves.forget()  # it is done, or failed by itself and begins again
+    _file(bench, record)
     if record.status == "completed" and run.spec.round != "ladder" and not run.spec.init_key:
         assert run.trained is not None
         data = kept.TrainedOn.of(bench.data)
@@ -313,11 +346,19 @@ def _finish(bench: Bench, run: _Run) -> RunRecord:
     return record
 
 
+def _file(bench: Bench, record: RunRecord) -> None:
+    bench.store.put_run(record)
+    saves = _saves(bench, record.spec)
+    if saves is not None and record.status not in ENDED:
+        saves.forget()  # it is done, or failed by itself and begins again
+
+
 def _keep_reference(bench: Bench, run: _Run) -> None:
     assert run.scored is not None
     raw = io.BytesIO()
     np.save(raw, run.scored.by_item)
-    write_atomically(_reference_path(bench, run.spec), [hashlib.sha256(raw.getbuffer()).digest(), raw.getvalue()])
+    path = bench.reference_path(run.spec.round, run.spec.pair)
+    write_atomically(path, [hashlib.sha256(raw.getbuffer()).digest(), raw.getvalue()])
 
 
 def _record(bench: Bench, run: _Run) -> RunRecord:

@@ -87,8 +87,32 @@ def test_pairs_alternate_from_a_coin_and_both_arms_share_a_seed(run_on: Callable
 
 def test_only_what_is_missing_runs_again_and_takes_the_next_attempt(bench: Bench) -> None:
     specs = next_runs(bench, evaluation(), [], SALT, "decide", 2)
-    (again,) = next_runs(bench, evaluation(), [record(specs[0]), record(specs[1], "killed")], SALT, "decide", 2)
-    assert again == specs[1].model_copy(update={"attempt": 2})
+    keep_reference(bench)
+    for done, killed in (specs, reversed(specs)):
+        (again,) = next_runs(bench, evaluation(), [record(done), record(killed, "killed")], SALT, "decide", 2)
+        assert again == killed.model_copy(update={"attempt": 2})
+
+
+def keep_reference(bench: Bench) -> None:
+    """As if the core of the first pair had been scored."""
+    path = bench.reference_path("decide", 0)
+    path.parent.mkdir()
+    path.touch()
+
+
+def test_where_the_core_s_scores_are_lost_it_runs_again_with_the_submission_that_is_audited_against_them(
+    bench: Bench,
+) -> None:
+    specs = next_runs(bench, evaluation(), [], SALT, "decide", 2)
+    idea, core = sorted(specs, key=lambda spec: spec.arm == "core")
+    runs = [record(core), record(idea, "killed")]
+    again = next_runs(bench, evaluation(), runs, SALT, "decide", 2)
+    assert again == [spec.model_copy(update={"attempt": 2}) for spec in specs]
+    runs += [record(core.model_copy(update={"attempt": attempt}), "crashed") for attempt in (2, 3)]
+    with pytest.raises(MachineError, match="cannot be trained here"):
+        next_runs(bench, evaluation(), runs, SALT, "decide", 2)
+    keep_reference(bench)
+    assert [spec.arm for spec in next_runs(bench, evaluation(), runs, SALT, "decide", 2)] == [idea.arm]
 
 
 def test_a_refused_core_stops_the_evaluation_for_a_person(bench: Bench) -> None:
