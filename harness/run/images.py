@@ -17,6 +17,7 @@ from harness.run import stage
 from harness.tracks import ImageTrack
 
 LARGEST_TAKE = 1 << 14  # images in one request; bounds the judge's memory
+LARGEST_ERROR = 1e12  # of an item, where pixels lie in -1..1; far below what float32 and the sums of all items hold
 
 
 @dataclass(frozen=True)
@@ -77,6 +78,13 @@ def check_budget(prepared: PreparedImages, track: ImageTrack, budget_tokens: int
 def feed(prepared: PreparedImages, track: ImageTrack, seed: int, budget_tokens: int, epochs: int) -> Feed:
     stream = ImageStream(prepared, seed, budget_tokens, track.image_tokens, epochs, track.augment)
     return Feed(stream, (track.channels, track.size, track.size))
+
+
+def bounded(errors: NDArray[np.float64], what: str) -> NDArray[np.float64]:
+    """The errors of a model's answers; raises StageError where one is not finite, or so large that it tells nothing."""
+    if not (errors <= LARGEST_ERROR).all():  # NaN is not below it either
+        raise stage.StageError("diverged", f"score: the model gives {what} that are not finite, or beyond all bounds")
+    return errors
 
 
 def as_floats(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:

@@ -121,4 +121,5 @@ def decoded(arm: Arm, track: ImageTrack, fd: int, codes: NDArray[np.uint16], row
 
 def _errors(truth: Array, found: Array) -> NDArray[np.float64]:
     """Mean squared error (n,) of each image."""
-    return np.array([np.square(a.astype(np.float64) - b).mean() for a, b in zip(truth, found, strict=True)])
+    errors = np.array([np.square(a.astype(np.float64) - b).mean() for a, b in zip(truth, found, strict=True)])
+    return images.bounded(errors, "images")

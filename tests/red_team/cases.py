@@ -477,6 +477,13 @@ if frame is not None and frame.f_locals["job"]["stage"] == "score":
         track="flow-tiny",
         quick=True,
     ),
+    Case(
+        "velocities-beyond-all-bounds",
+        ANSWERED,
+        "velocity = velocity + 1e30 if not torch.is_grad_enabled() else velocity",
+        "unstable",
+        track="flow-tiny",
+    ),
     Case("velocities-from-a-smuggled-target", ANSWERED, SMUGGLED, "audit-alone", track="flow-tiny"),
     Case(
         "more-codes-than-there-are",

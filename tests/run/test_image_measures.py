@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from harness.audit import repeats as auditing
 from harness.errors import UsageError
 from harness.run import arms, images, reconstruction, velocity
 from harness.run.stage import Arm, StageError
@@ -163,13 +164,36 @@ def test_a_flow_that_depends_on_other_questions_is_found(
     assert not all(result.ok for result in results)
 
 
-def test_a_velocity_that_is_not_finite_is_a_divergence(
-    tmp_path: Path, checkpoint: int, pixels: NDArray[np.uint8]
+@pytest.mark.parametrize("factor", ["np.nan", "np.inf", "np.float32(1e30)"])
+def test_a_velocity_that_is_not_finite_or_beyond_all_bounds_is_a_divergence(
+    tmp_path: Path, checkpoint: int, pixels: NDArray[np.uint8], factor: str
 ) -> None:
-    with pytest.raises(StageError) as caught:
-        body = "for x_t, t, labels in batches(): answer(x_t * np.nan)\n"
+    """The square of 1e30 is a number to the judge, and none to what it keeps for the other arm's audit."""
+    with pytest.raises(StageError, match="velocities") as caught:
+        body = f"for x_t, t, labels in batches(): answer(x_t * {factor})\n"
         velocity.score(arm(tmp_path, body), FLOW, checkpoint, questions(), 1)
     assert caught.value.status == "diverged"
+
+
+@pytest.mark.parametrize("value", ["np.nan", "1e30"])
+def test_an_image_that_is_not_finite_or_beyond_all_bounds_is_a_divergence(
+    tmp_path: Path, checkpoint: int, pixels: NDArray[np.uint8], value: str
+) -> None:
+    body = f"""
+for (given,) in batches():
+    answer(codes_of(given) if job["method"] == "encode" else np.full((len(given), 1, 16, 16), {value}))
+"""
+    asked = reconstruction.held_out(None, VQVAE, BUDGET, "validation", "salt")
+    with pytest.raises(StageError, match="images that are not finite") as caught:
+        reconstruction.score(arm(tmp_path, body), VQVAE, checkpoint, asked, 1)
+    assert caught.value.status == "diverged"
+
+
+def test_the_worst_errors_that_are_taken_can_be_looked_for_by_the_other_arm() -> None:
+    errors = images.bounded(np.array([0.1, images.LARGEST_ERROR]), "velocities")
+    scores, rng = images.Errors(errors).by_item, np.random.default_rng(0)
+    repeats = auditing.draw_repeats(images.Errors(np.array([0.1, 0.1])).by_item, scores, 100, rng)
+    assert np.isfinite(repeats.weights).all() and (repeats.items == 1).sum() > 50
 
 
 def test_images_are_rebuilt_from_codes_alone(tmp_path: Path, checkpoint: int, pixels: NDArray[np.uint8]) -> None:
