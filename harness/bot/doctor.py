@@ -68,10 +68,11 @@ def _clone(root: Path) -> Iterator[Finding]:
 
 def _sandbox() -> Finding:
     name = sandbox.name()
-    missing = name == "none"
-    return Finding(
-        "sandbox", not missing, "none works" if missing else f"{name} works", sandbox.INSTALL if missing else ""
-    )
+    if name == "none":
+        return Finding("sandbox", False, "none works", sandbox.INSTALL)
+    if exposed := sandbox.exposed():
+        return Finding("sandbox", False, f"{name} works, but {exposed}", sandbox.MOVE)
+    return Finding("sandbox", True, f"{name} works", "")
 
 
 def _caps(root: Path) -> Finding:

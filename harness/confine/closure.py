@@ -58,6 +58,12 @@ def interpreter() -> tuple[Path, ...]:
     return (base, *sorted((prefix / "bin").glob("python*")), prefix / "pyvenv.cfg")
 
 
+def trees() -> tuple[Path, ...]:
+    """Folders of which a worker may read everything, but for the packages in them."""
+    places = {place.resolve() for place in (*map(Path, SYSTEM), *interpreter())}
+    return tuple(sorted(place for place in places if place.is_dir()))
+
+
 def package_folders() -> tuple[Path, ...]:
     """Every folder that packages may be installed in, of the environment and of the interpreter below it."""
     folders = {Path(folder) for folder in site.getsitepackages()}

@@ -14,7 +14,7 @@ from typing import Any
 ENTER = Path(__file__).parent / "enter.py"
 FIRST_UID = 600_000_000  # beyond what people, services and containers are given
 OPEN_FILES = 4_096
-LARGEST_FILE = 64 << 30  # bytes; the checkpoint is a file too
+LARGEST_FILE = 8 << 30  # bytes; the checkpoint is a file too
 
 
 @dataclass(frozen=True)

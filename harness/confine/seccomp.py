@@ -123,6 +123,7 @@ FCNTL: tuple[int, int] = (72, 25)
 OWNERS = (8, 15)  # F_SETOWN, F_SETOWN_EX: whom the kernel signals about a descriptor
 IOCTL_OWNERS = (0x8901, 0x8902)  # FIOSETOWN, SIOCSPGRP
 SOCKET: tuple[int, int] = (41, 198)
+FAMILIES = (1, 2, 10, 16)  # of sockets, that a network namespace holds: local, IPv4, IPv6, netlink
 LEAVING: tuple[tuple[int, int], ...] = ((112, 157), (109, 154))  # setsid, setpgid: out of the group that is killed
 CLONE: tuple[int, int] = (56, 220)
 CLONE3: tuple[int, int] = (435, 435)
@@ -132,7 +133,8 @@ IOCTL: tuple[int, int] = (16, 29)
 def program(machine: str | None = None, *, namespaces: bool = True, signals: bool = True) -> bytes:
     """The filter for this (or that) machine.
 
-    `namespaces` says that the worker has its own; without them the filter also keeps it from the network, from leaving
+    `namespaces` says that the worker has its own, which hold sockets of FAMILIES and no others (to the host of a
+    virtual machine, into the kernel's ciphers); without them the filter also keeps it from all sockets, from leaving
     its process group and from the priorities, limits and processors of others. Without `signals` it can signal nobody
     but itself and its own group, for where neither a namespace nor a user of its own keeps it from the judge. Raises
     ValueError for an architecture whose numbers are not known here.
@@ -149,6 +151,9 @@ def program(machine: str | None = None, *, namespaces: bool = True, signals: boo
             code += _when(number, REFUSE + EPERM)
     for call in () if namespaces else (SOCKET, *LEAVING, *OTHERS):
         code += _when(call[place], REFUSE + EPERM)
+    if namespaces:
+        held = [_jump(_EQUAL, family, len(FAMILIES) - i, 0) for i, family in enumerate(FAMILIES)]
+        code += _when_argument(SOCKET[place], 0, held)
     for call in () if namespaces else OTHERS_BY_NUMBER:
         code += _when_argument(call[place], 0, [_jump(_EQUAL, 0, 1, 0)])
     code += [] if signals else _to_itself_alone(place)

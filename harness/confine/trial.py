@@ -5,6 +5,8 @@ import socket
 import sys
 from collections.abc import Callable
 
+AF_ALG, AF_VSOCK = 38, 40  # sockets that no network namespace holds
+
 
 def opens(what: str, attempt: Callable[[], object]) -> None:
     try:
@@ -33,6 +35,8 @@ def main() -> None:
     opens("see its parent's environment", lambda: os.open(f"/proc/{os.getppid()}/environ", os.O_RDONLY))
     opens("connect", connect)
     opens("send a datagram", reach_out)
+    opens("talk to the host of a virtual machine", lambda: socket.socket(AF_VSOCK, socket.SOCK_STREAM))
+    opens("talk to the kernel's ciphers", lambda: socket.socket(AF_ALG, socket.SOCK_SEQPACKET))
     judge = int(sys.argv[1])
     if judge > 1:  # 1 is the first process of a namespace of its own
         opens("signal the judge", lambda: os.kill(judge, 0))

@@ -7,14 +7,16 @@ import hashlib
 import json
 import math
 import os
+import re
 import struct
 from dataclasses import dataclass
 
 HEADER_LIMIT = 1_000_000  # bytes of safetensors header that the judge will read
-BYTES_LIMIT = 64 << 30
+BYTES_LIMIT = 8 << 30  # the largest model of a track takes less than one
 SEALS = fcntl.F_SEAL_SEAL | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_WRITE
 
 
+NAME = re.compile(r"[\w.]{1,200}", re.ASCII)  # of a tensor: a longer or freer one has room for a letter
 BYTES = {"F32": 4, "F16": 2, "BF16": 2}  # of one number: what could hold several of them is no weight
 
 
@@ -97,6 +99,10 @@ def _count_parameters(fd: int, size: int) -> int:
         tensors = [_Tensor(**entry) for entry in header.values()]
         if any(type(extent) is not int or extent < 0 for tensor in tensors for extent in tensor.shape):
             raise ValueError("an extent that is no size")
+        if any(0 in tensor.shape for tensor in tensors):
+            raise CheckpointError("its tensors must not be empty: what is not counted has no place in it")
+        if not all(NAME.fullmatch(name) for name in header):
+            raise CheckpointError("the names of its tensors must be of 1 to 200 letters, digits, dots and _")
         if any(tensor.dtype not in BYTES for tensor in tensors):
             raise CheckpointError(f"its tensors must be of type {', '.join(BYTES)}: they are what is counted")
         end = 0

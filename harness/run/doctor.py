@@ -86,4 +86,6 @@ def _sandbox() -> Finding:
     if name == "none":
         found = "none works, so run only patches that you have read: " + "; ".join(tried)
         return Finding("sandbox", False, found, sandbox.INSTALL)
+    if exposed := sandbox.exposed():
+        return Finding("sandbox", False, f"{name} works, but {exposed}", sandbox.MOVE)
     return Finding("sandbox", True, "; ".join([f"{name} works", *tried]))

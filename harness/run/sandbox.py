@@ -23,9 +23,11 @@ from pathlib import Path
 from threading import Thread
 from typing import Literal
 
-from harness.confine import bubblewrap, landlock, watch
+from harness.confine import bubblewrap, closure, landlock, watch
 from harness.confine.job import Job
-from harness.errors import MachineError
+from harness.data.cache import cache_root
+from harness.errors import MachineError, UsageError
+from harness.submission.root import find_root
 
 Backend = Literal["bubblewrap", "landlock", "none"]
 BACKENDS: tuple[Backend, ...] = ("bubblewrap", "landlock")  # best first
@@ -36,6 +38,7 @@ _SIGNALLED = 128
 KEEP_FREED_MEMORY = {"MALLOC_MMAP_THRESHOLD_": str(1 << 30), "MALLOC_TRIM_THRESHOLD_": str((1 << 31) - 1)}
 KEPT_VARIABLES = ("CUDA_VISIBLE_DEVICES", "LD_LIBRARY_PATH")
 INSTALL = "install bubblewrap (Debian, Ubuntu: sudo apt-get install bubblewrap), then see `blueberry doctor`"
+MOVE = "move it elsewhere: the clone into a home folder, the cache with XDG_CACHE_HOME"
 # a process joins its cgroups and becomes the program, so that there is no moment outside them
 _JOIN = 'while [ "$1" != -- ]; do echo $$ > "$1" || exit 125; shift; done; shift; exec "$@"'
 _numbers = itertools.count()
@@ -214,8 +217,22 @@ def _trial(backend: Backend) -> str:
     return "" if status == 0 and said == ["closed"] else (said[-1][:200] if said else f"it ended with {status}")
 
 
+def exposed() -> str:
+    """What of the judge's own lies where every worker may read, in words; "" when nothing does."""
+    places = {"the data cache": cache_root()}
+    with contextlib.suppress(UsageError):  # outside of a clone
+        places["this clone"] = find_root(Path.cwd())
+    for what, place in places.items():
+        for tree in closure.trees():
+            if place.resolve().is_relative_to(tree):
+                return f"{what}, {place}, lies below {tree}, which every worker may read"
+    return ""
+
+
 def require() -> None:
     """Official runs and those in CI are of strangers' code: raises MachineError where nothing holds it."""
+    if found := exposed():
+        raise MachineError("sandbox", found, MOVE)
     if name() == "none":
         found = "; ".join(f"{backend}: {what}" for backend, what in examined())
         raise MachineError("sandbox", f"strangers' code needs one, and none works here ({found})", INSTALL)

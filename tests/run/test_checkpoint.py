@@ -108,6 +108,13 @@ HEADERS = {
         "__metadata__": {"note": "what the train worker saw"},
     },
     "a field that is no field": {"a": {"dtype": "F32", "shape": [6], "data_offsets": [0, 24], "note": "hello"}},
+    "a name that is a letter": {"what the train worker saw": {"dtype": "F32", "shape": [6], "data_offsets": [0, 24]}},
+    "a name that is long": {"a" * 201: {"dtype": "F32", "shape": [6], "data_offsets": [0, 24]}},
+    "a name in another script": {"\u0430": {"dtype": "F32", "shape": [6], "data_offsets": [0, 24]}},
+    "an empty tensor with a name": {
+        "a": {"dtype": "F32", "shape": [6], "data_offsets": [0, 24]},
+        "seen": {"dtype": "F32", "shape": [4, 0], "data_offsets": [24, 24]},
+    },
 }
 
 
@@ -116,5 +123,13 @@ def test_a_checkpoint_carries_what_is_counted_and_nothing_else(name: str) -> Non
     head = json.dumps(HEADERS[name]).encode()
     fd = memory_file(struct.pack("<Q", len(head)) + head + bytes(24))
     with pytest.raises(checkpoint.CheckpointError):
+        checkpoint.seal(fd)
+    os.close(fd)
+
+
+def test_a_file_larger_than_any_checkpoint_is_refused_before_it_is_read() -> None:
+    fd = checkpoint.create()
+    os.truncate(fd, checkpoint.BYTES_LIMIT + 1)
+    with pytest.raises(checkpoint.CheckpointError, match="the limit is 8589934592"):
         checkpoint.seal(fd)
     os.close(fd)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import socket
@@ -18,7 +19,7 @@ from harness.cli import generate, submissions
 from harness.confine import closure, seccomp, watch
 from harness.confine.job import ENTER, orders, python
 from harness.errors import MachineError
-from harness.run import sandbox
+from harness.run import doctor, sandbox
 from tests.conftest import REPOSITORY
 
 BACKENDS = [
@@ -91,6 +92,21 @@ say({{
             other.recv(1)
     del found["udp"]  # may have gone to a loopback of its own
     assert {name: state for name, (state, _) in found.items()} == dict.fromkeys(found, "closed")
+
+
+def test_sockets_that_no_network_namespace_holds_are_refused_by_the_filter(inside: Inside) -> None:
+    """To the host of a virtual machine, into the kernel's ciphers, and whatever else there is: not for want of it."""
+    found = inside("""
+def refusal(family):
+    try: socket.socket(family, socket.SOCK_SEQPACKET).close()
+    except OSError as error: return error.errno
+say({family: refusal(family) for family in (9, 38, 40, 44)})
+""")
+    assert found == dict.fromkeys(("9", "38", "40", "44"), errno.EPERM)
+
+
+def test_where_memory_runs_out_a_worker_goes_before_its_judge(inside: Inside) -> None:
+    assert inside("say(open('/proc/self/oom_score_adj').read().strip())") == "1000"
 
 
 def test_abstract_sockets_of_others_are_closed(inside: Inside) -> None:
@@ -472,3 +488,26 @@ def test_official_runs_are_refused_where_nothing_works(monkeypatch: pytest.Monke
     monkeypatch.setattr(sandbox, "name", lambda: "none")
     with pytest.raises(MachineError, match="bubblewrap"):
         sandbox.require()
+
+
+@pytest.mark.parametrize("what", ["this clone", "the data cache"])
+def test_where_workers_could_read_what_the_judge_keeps_strangers_code_is_refused(
+    what: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As in a container whose clone lies in /usr/src: every worker reads all of /usr."""
+    readable, elsewhere = tmp_path / "usr", tmp_path / "home"
+    for folder in (readable, elsewhere):
+        for part in ("submissions", "model_core"):
+            (folder / "src" / part).mkdir(parents=True)
+    monkeypatch.setattr(closure, "SYSTEM", (str(readable),))
+    monkeypatch.setattr(sandbox, "name", lambda: "bubblewrap")
+    monkeypatch.chdir(elsewhere / "src")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(elsewhere / "cache"))
+    sandbox.require()
+    if what == "this clone":
+        monkeypatch.chdir(readable / "src")
+    else:
+        monkeypatch.setenv("XDG_CACHE_HOME", str(readable / "cache"))
+    with pytest.raises(MachineError, match=f"{what}, .*lies below {readable}.*\n.*XDG_CACHE_HOME"):
+        sandbox.require()
+    assert not next(finding for finding in doctor.examine(tmp_path, tmp_path) if finding.subject == "sandbox").ok
