@@ -104,7 +104,7 @@ def answer(channel: wire.Channel, *kinds: str) -> dict[str, Any]:
     if kind == "failed":
         raise StageError("crashed", text(header.get("error"), 1000))
     if kind not in kinds:
-        raise wire.WireError(f"{kind!r} where {' or '.join(kinds)} was due")
+        raise wire.WireError(f"{text(kind, 40)!r} where {' or '.join(kinds)} was due")
     return header
 
 
