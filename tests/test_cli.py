@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
 
 import pytest
 
-from tests.conftest import COMMAND, Project
+from harness.records import ledger
+from harness.records.store import Store
+from tests.conftest import COMMAND, REPOSITORY, Project
 
 
 @pytest.fixture(scope="module")
@@ -120,6 +123,56 @@ def test_a_second_harness_on_the_same_store_is_turned_away(project: Project) -> 
         done = project.call("run", "idea")
         holder.stdin.close()
     assert done.returncode == 3 and f"process {holder.pid}" in done.stderr
+
+
+@pytest.fixture
+def board(make_project: Callable[[str], Project]) -> tuple[Project, str]:
+    """A board with one confirmed record of the real one, and that evaluation's id."""
+    made, name = make_project("board"), "wide-smear-llm-tiny-smoke-cf37b51970"
+    store = Store(made.root / "leaderboard")
+    (made.root / "leaderboard" / "evaluations").mkdir()
+    shutil.copy(REPOSITORY / "leaderboard" / "evaluations" / f"{name}.json", store.folder / "evaluations")
+    shutil.copytree(REPOSITORY / "leaderboard" / "runs" / name, store.folder / "runs" / name)
+    ledger.append(store, name)
+    return made, name
+
+
+def test_an_evaluation_that_broke_a_rule_stays_on_the_board_with_the_reason_and_is_no_record(
+    board: tuple[Project, str],
+) -> None:
+    project, name = board
+    text = project.root / "leaderboard" / "LEADERBOARD.md"
+    assert project.json("leaderboard")["ok"] and "it knew the text" not in text.read_text()
+    asked = ("invalidate", name, "--rule", "audit-causality", "--why", "it knew the text")
+    assert project.json(*asked) == {"ok": True, "evaluation": name}
+    assert project.json("leaderboard", "--check", exit_code=1)["stale"], "the board still calls it a record"
+    assert project.json("leaderboard")["ok"] and project.json("leaderboard", "--check")["ok"]
+    assert "audit-causality: it knew the text" in text.read_text()
+    lines = (project.root / "leaderboard" / "ledger.jsonl").read_text().splitlines()
+    assert [json.loads(line)["evaluation"] for line in lines] == [name, name]
+    (fault,) = project.json(*asked, exit_code=2)["faults"]
+    assert "is invalidated already: audit-causality: it knew the text" in fault["what"]
+
+
+@pytest.mark.parametrize(
+    ("rule", "why", "said"),
+    [
+        ("dislike", "so", "there is no rule"),
+        ("band", " ", "--why"),
+        ("band", "a\nb", "--why"),
+        ("band", "x" * 301, "--why"),
+    ],
+)
+def test_nothing_is_invalidated_without_a_rule_and_a_reason(
+    board: tuple[Project, str], rule: str, why: str, said: str
+) -> None:
+    project, name = board
+    before = (project.root / "leaderboard" / "ledger.jsonl").read_bytes()
+    (fault,) = project.json("invalidate", name, "--rule", rule, "--why", why, exit_code=2)["faults"]
+    assert said in " ".join(fault.values())
+    (fault,) = project.json("invalidate", "nothing", "--rule", "band", "--why", "so", exit_code=2)["faults"]
+    assert "no closed evaluation" in fault["what"]
+    assert (project.root / "leaderboard" / "ledger.jsonl").read_bytes() == before
 
 
 def test_fast_verbs_import_neither_torch_nor_scipy_nor_pandas(project: Project) -> None:

@@ -18,10 +18,13 @@ from typing import Any
 import pytest
 
 from harness.confine import watch
+from harness.run import sandbox
 from tests.conftest import COMMAND, Project, thin, workers_of
 
 RUN = ("run", "idea", "--budget", "test", "--pairs", "3")
 FAKETIME = Path("/usr/lib/x86_64-linux-gnu/faketime/libfaketime.so.1")
+# without a sandbox nobody can say who killed a worker, and it is blamed
+WHOM = ("harness", "both") if sandbox.name() == "none" else ("worker", "harness", "both")
 DISKS = [64, 600, 2_000]  # KiB: full at the start, while workers are set up, and when something has been trained
 
 needs_bubblewrap = pytest.mark.skipif(
@@ -213,6 +216,7 @@ class Storm:
     expected: dict[str, Any]
     project: Project
     answer: dict[str, Any]
+    killed: list[str]
 
 
 def storm(project: Project, kills: int, seed: int, longest: float) -> Storm:
@@ -223,13 +227,14 @@ def storm(project: Project, kills: int, seed: int, longest: float) -> Storm:
         shutil.copytree(project.root, copy.root)
     expected = calm.json(*RUN)
     rng = random.Random(seed)
+    killed = []
     for _ in range(kills):
-        disturbed(project, rng, longest)
+        killed.append(disturbed(project, rng, longest))
         readable(project)
         alone(project)
     answer = project.json(*RUN)
     assert project.json("leaderboard", "--local")["ok"]
-    return Storm(begun, calm, expected, project, answer)
+    return Storm(begun, calm, expected, project, answer, killed)
 
 
 def weathered(storm: Storm) -> None:
@@ -237,7 +242,9 @@ def weathered(storm: Storm) -> None:
     assert storm.answer["verdict"] == storm.expected["verdict"] and cell["gain"] == 0.0, "a comment changes no bit"
     assert results(project) == results(storm.calm), "the same completed runs, none lost or doubled"
     assert not list((project.root / ".blueberry" / "runs").rglob("*.started"))
-    assert {file["status"] for file in files(project)} <= {"completed", "killed"}
+    assert {file["status"] for file in files(project)} <= {"completed", "killed", "infrastructure"}
+    assert set(storm.killed) == set(WHOM)
+    assert lost(project) > 0 or "worker" not in WHOM, "a worker died and its harness went on"
     attempts = [(*key(file["spec"]), file["spec"]["attempt"]) for file in files(project)]
     assert len(attempts) == len(set(attempts))
     assert project.json("leaderboard", "--local", "--check")["ok"]
@@ -252,16 +259,45 @@ def opened(project: Project) -> None:
     assert len(list((project.root / ".blueberry").glob("salts/*"))) == 1
 
 
-def disturbed(project: Project, rng: random.Random, longest: float) -> None:
-    """Runs the command for at most so many seconds, then kills its workers, itself, or the ones and then the other."""
+def disturbed(project: Project, rng: random.Random, longest: float) -> str:
+    """Runs the command for at most so many seconds, then kills a worker, itself, or all workers and then itself.
+
+    A harness that lost a worker alone goes on, until it has written that down and a little longer. Says whom it killed.
+    """
+    whom = rng.choice(WHOM)
     with subprocess.Popen([str(COMMAND), *RUN], cwd=project.root, stderr=subprocess.DEVNULL) as harness:
         time.sleep(rng.uniform(0.2, longest))
-        if rng.random() < 0.6:
+        if whom == "worker":
+            one_worker_killed(project, harness, rng)
+        elif whom == "both":
             for process in watch.descendants(harness.pid)[1:]:
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(process, signal.SIGKILL)
             time.sleep(rng.uniform(0.0, 1.0))
-        harness.send_signal(signal.SIGKILL)
+        harness.send_signal(signal.SIGINT if whom == "worker" else signal.SIGKILL)
+    return whom
+
+
+def one_worker_killed(project: Project, harness: subprocess.Popen[bytes], rng: random.Random) -> None:
+    """Kills one of its workers as soon as there is one, and waits until its run has its file, or for a few seconds."""
+    found: list[int] = []
+    while not found and harness.poll() is None:
+        found = sorted(set(watch.descendants(harness.pid)) & set(workers_of(project)))
+        time.sleep(0.01)
+    if not found:
+        return  # all is done
+    before = lost(project)
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(rng.choice(found), signal.SIGKILL)
+    deadline = time.monotonic() + 10
+    while lost(project) == before and harness.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.02)
+    time.sleep(rng.uniform(0.0, 2.0))
+
+
+def lost(project: Project) -> int:
+    """Runs whose worker died while their harness lived, by their files; such a run names its host."""
+    return sum(file["status"] == "killed" and file["host"] is not None for file in files(project))
 
 
 def readable(project: Project) -> None:

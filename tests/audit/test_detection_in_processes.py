@@ -76,7 +76,7 @@ def trained(make_project: Callable[[str], Project], tmp_path_factory: pytest.Tem
     project = thin(make_project("detection"))
     cores = {"core": unpatched(project.root, None, tmp_path_factory.mktemp("copies") / "core")}
     for name, (place, code, _, _) in CHEATS.items():
-        project.submit(name, Case(name, place, code, "audit-causality").edit)
+        project.submit(name, *Case(name, place, code, "audit-causality").edits)
         folder = project.root / "submissions" / name
         cores[name] = apply(project.root, folder, tmp_path_factory.mktemp("copies") / name)
     data = nll.prepare(TRACK, None, lambda line: None)
