@@ -7,7 +7,7 @@ from pathlib import Path
 
 from harness.bot.command import Command
 from harness.bot.github import Comment, Pull
-from harness.bot.queue import Job, Known, Queue
+from harness.bot.queue import OPEN, Job, Known, Queue
 from harness.decide.cells import overall_verdict
 from harness.records.store import Store
 from harness.run.arms import track_core_id
@@ -43,12 +43,14 @@ def admit(root: Path, queue: Queue, command: Command, comment: Comment, pull: Pu
         author=pull.author,
         asked_by=comment.author,
         asked=comment.created,
+        ordered=comment.updated,
+        patch_sha=known.check.patch_sha,
     )
     job = queue.find(fresh.key)
     if command.verb == "approve":
         return _approved(job, comment)
-    if job is not None:
-        return job  # an order that is given twice is one order
+    if job is not None and not job.renewed_by(fresh.ordered):
+        return _once(job, fresh.ordered)
     size = BUDGETS[command.budget].tokens
     if size >= CONFIRMED_BELOW and not confirmed_below(root, known.slug, known.check.patch_sha, track, size):
         return Refusal(f"{command.budget} comes after a smaller budget of this very patch is confirmed on {track}")
@@ -56,11 +58,18 @@ def admit(root: Path, queue: Queue, command: Command, comment: Comment, pull: Pu
     return fresh.model_copy(
         update={
             "state": "needs word" if size >= WORD_FROM else "waiting",
+            "spent": job.spent if job else {},
             "seconds_expected": max((p.seconds_at_most for p in expected if p.seconds_at_most), default=None),
             "cost_expected": max((p.cost_at_most for p in expected if p.cost_at_most), default=None),
             "reason": f"to run it: /bench-approve {command.budget} {track} {command.sha}" if size >= WORD_FROM else "",
         }
     )
+
+
+def _once(job: Job, ordered: str) -> Job:
+    """An order that is given twice is one order; the later one is not taken for a new one when the job has ended."""
+    late = ordered > max(job.asked, job.ordered) and job.state in OPEN | {"away"}
+    return job.model_copy(update={"ordered": ordered}) if late else job
 
 
 def confirmed_below(root: Path, slug: str, patch_sha: str, track: str, tokens: int) -> bool:

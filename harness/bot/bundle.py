@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -19,6 +19,7 @@ from harness.records.atomic import write_atomically
 from harness.records.record import EvaluationRecord, RunRecord
 from harness.records.store import Store, sha256
 from harness.rules import fault
+from harness.run.seeds import digest, seed
 from harness.submission.root import is_slug
 
 ENTRY = "bundle.json"
@@ -42,7 +43,30 @@ class Bundle:
     repository: str
     jobs: tuple[Job, ...]
     heads: Mapping[str, Head]  # by the key of the job
-    records: Mapping[str, bytes]  # by path from leaderboard/
+    records: Mapping[str, bytes]  # by path from the root
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What somebody ordered: the only thing that another machine can answer."""
+
+    slug: str
+    patch_sha: str | None
+    track: str
+    budget: str
+    baseline: bool = True  # that machine may have calibrated the cell as well
+
+    def is_answered_by(self, record: EvaluationRecord) -> bool:
+        """By an evaluation of that patch in that cell, or by the calibration that it stands on."""
+        if (record.track, record.budget) != (self.track, self.budget):
+            return False
+        if record.kind == "calibration":
+            return self.baseline and record.slug == "core" and record.patch_sha is None
+        return self.patch_sha is not None and (record.slug, record.patch_sha) == (self.slug, self.patch_sha)
+
+
+def asked_of(jobs: Iterable[Job]) -> list[Asked]:
+    return [Asked(job.slug, job.patch_sha, job.track, job.budget) for job in jobs]
 
 
 def jobs_bundle(repository: str, heads: Sequence[tuple[Job, Head]]) -> bytes:
@@ -51,26 +75,39 @@ def jobs_bundle(repository: str, heads: Sequence[tuple[Job, Head]]) -> bytes:
 
 
 def results_bundle(repository: str, jobs: Sequence[Job], root: Path) -> bytes:
-    files = {path: content for slug in {job.slug for job in jobs} for path, content in records(root, slug).items()}
-    return zipped({ENTRY: _contents("results", repository, jobs), **files})
+    return zipped({ENTRY: _contents("results", repository, jobs), **records(root, asked_of(jobs))})
 
 
-def records(root: Path, slug: str) -> dict[str, bytes]:
-    """The official closed evaluations of a submission with their runs, by path from the root."""
+def records(root: Path, asked: Collection[Asked]) -> dict[str, bytes]:
+    """The official closed evaluations that answer an order, by path from the root."""
+    return files_of(root, [one for one in finished(root) if any(order.is_answered_by(one) for order in asked)])
+
+
+def finished(root: Path) -> list[EvaluationRecord]:
+    """The closed official evaluations of this clone: only these are anybody else's business."""
+    return [one for one in Store(root / BOARD).evaluations() if one.official and one.closed is not None]
+
+
+def files_of(root: Path, evaluations: Iterable[EvaluationRecord]) -> dict[str, bytes]:
+    """The files of evaluations with their runs, by path from the root."""
     store = Store(root / BOARD)
     paths: list[Path] = []
-    for one in store.evaluations():
-        if one.slug == slug and one.closed is not None:
-            paths += [store.evaluation_path(one.id), *sorted((store.folder / "runs" / one.id).glob("*.json"))]
+    for one in evaluations:
+        paths += [store.evaluation_path(one.id), *sorted((store.folder / "runs" / one.id).glob("*.json"))]
     return {path.relative_to(root).as_posix(): path.read_bytes() for path in paths}
+
+
+def opened(path: Path) -> dict[str, bytes]:
+    """The files of a zip from another machine; raises SubmissionError."""
+    content = read_bounded(path)
+    if not is_zip(content):
+        raise SubmissionError(fault("pull-artifact", path.name, "is no zip"))
+    return unzip(content, path.name)
 
 
 def read_bundle(path: Path) -> Bundle:
     """A bundle from another machine; raises SubmissionError."""
-    content = read_bounded(path)
-    if not is_zip(content):
-        raise SubmissionError(fault("pull-artifact", path.name, "is no zip"))
-    files = unzip(content, path.name)
+    files = opened(path)
     try:
         told = _Contents.model_validate_json(files.pop(ENTRY, b""))
     except ValidationError as error:
@@ -86,23 +123,62 @@ def read_bundle(path: Path) -> Bundle:
     return Bundle(told.kind, told.repository, told.jobs, heads, board)
 
 
-def take_records(root: Path, bundle: Bundle, where: str) -> list[str]:
-    """Puts the evaluations of a bundle on the board, each whole; answers the new ones. Nothing is overwritten."""
+def take_records(root: Path, files: Mapping[str, bytes], asked: Collection[Asked], where: str) -> list[str]:
+    """Puts evaluations on the board, each whole, if all of them answer orders; answers the new ones.
+
+    Nothing is overwritten, and what was measured here as well is not measured a second time there.
+    """
     store = Store(root / BOARD)
-    new = []
     with store.lock():
         ledger.verify(store)
-        for name in sorted(bundle.records):
-            parts = name.split("/")
-            if len(parts) == 3 and parts[1] == "evaluations":
-                evaluation = _evaluation(bundle.records, name, where)
-                new += _put(store, bundle.records, evaluation, where)
-            elif not (len(parts) == 4 and parts[1] == "runs"):
-                raise SubmissionError(fault("pull-artifact", where, f"holds {name[:80]!a}, which no board has"))
+        known = {_contest(one) for one in finished(root) if _stands(one)}
+        new = []
+        for evaluation in _evaluations(files, asked, where):
+            once = evaluation.kind == "calibration" or _contest(evaluation) not in known
+            if not _is_here(store, files, evaluation, where) and once:
+                known |= {_contest(evaluation)} if _stands(evaluation) else set()
+                new.append(evaluation.id)
         for evaluation_id in new:
+            folders = (f"{BOARD}/runs/{evaluation_id}/", f"{BOARD}/evaluations/{evaluation_id}.json")
+            put_files(root, {name: content for name, content in files.items() if name.startswith(folders)})
             ledger.append(store, evaluation_id)
         ledger.verify(store)
     return new
+
+
+def put_files(root: Path, files: Mapping[str, bytes]) -> None:
+    """Runs before the evaluations that name them."""
+    for name in sorted(files, reverse=True):
+        write_atomically(root / name, files[name])
+
+
+def _contest(record: EvaluationRecord) -> tuple[object, ...]:
+    """What is measured once."""
+    cell = (record.track, record.budget, record.metrics, record.claimed)
+    return (record.slug, record.patch_sha, record.builds_on, *cell, record.core_id, record.data_id)
+
+
+def _stands(record: EvaluationRecord) -> bool:
+    """False for one that is to be measured again."""
+    return record.invalidated is None and not record.provisional
+
+
+def _evaluations(files: Mapping[str, bytes], asked: Collection[Asked], where: str) -> list[EvaluationRecord]:
+    """All of a bundle, calibrations first; raises SubmissionError before any of it is used."""
+    found = []
+    for name in sorted(files):
+        parts = name.split("/")
+        if len(parts) == 3 and parts[1] == "evaluations":
+            found.append(_evaluation(files, name, where))
+            if not any(order.is_answered_by(found[-1]) for order in asked):
+                raise SubmissionError(fault("pull-artifact", f"{where}: {name[:80]!a}", "is what nobody asked for"))
+        elif not (len(parts) == 4 and parts[1] == "runs"):
+            raise SubmissionError(fault("pull-artifact", where, f"holds {name[:80]!a}, which no board has"))
+    known = {record.id for record in found}
+    stray = [name for name in sorted(files) if name.split("/")[1] == "runs" and name.split("/")[2] not in known]
+    if stray:
+        raise SubmissionError(fault("pull-artifact", where, f"holds {stray[0][:80]!a}, a run of no evaluation"))
+    return sorted(found, key=lambda one: (one.kind != "calibration", one.opened, one.id))
 
 
 def _contents(kind: Literal["jobs", "results"], repository: str, jobs: Sequence[Job]) -> bytes:
@@ -138,22 +214,33 @@ def _evaluation(files: Mapping[str, bytes], name: str, where: str) -> Evaluation
     fits = name == f"{BOARD}/evaluations/{record.id}.json" and record.official and record.closed is not None
     digests = {stem: sha256(content) for stem, content in own.items()}
     named = all(stem == f"{run.spec.stem}.json" and run.evaluation == record.id for stem, run in runs.items())
+    spot = f"{where}: {name[:80]!a}"
     if not fits or not named or digests != record.runs:
-        raise SubmissionError(
-            fault("pull-artifact", f"{where}: {name[:80]!a}", "is no closed official evaluation with all its runs")
-        )
+        raise SubmissionError(fault("pull-artifact", spot, "is no closed official evaluation with all its runs"))
+    if digest(record.salt or "") != record.salt_sha256 or not all(_is_drawn(record, run) for run in runs.values()):
+        raise SubmissionError(fault("pull-artifact", spot, "has a salt, a seed or a run that was not promised"))
     return record
 
 
-def _put(store: Store, files: Mapping[str, bytes], record: EvaluationRecord, where: str) -> list[str]:
-    """Answers the id where it is new; raises SubmissionError where another evaluation has that id."""
+def _is_drawn(record: EvaluationRecord, run: RunRecord) -> bool:
+    """Whether a run is of the patch, the cell and the seed that its evaluation had promised."""
+    spec = run.spec
+    promised = (record.track, record.budget, record.core_id, record.data_id)
+    if (spec.track, spec.budget, spec.core_id, spec.data_id) != promised:
+        return False
+    if record.kind == "calibration":  # repeats of one seed are among its runs
+        return spec.arm == "core" and spec.patch_sha is None
+    arms = {"core": None, record.slug: record.patch_sha}
+    drawn = seed(record.salt or "", record.track, record.budget, record.patch_sha or "", spec.round, spec.pair)
+    return spec.arm in arms and arms[spec.arm] == spec.patch_sha and spec.seed == drawn
+
+
+def _is_here(store: Store, files: Mapping[str, bytes], record: EvaluationRecord, where: str) -> bool:
+    """Raises SubmissionError where another evaluation has that id; one that was invalidated here stays so."""
     path = store.evaluation_path(record.id)
-    name = f"{BOARD}/evaluations/{record.id}.json"
-    if path.exists():
-        if path.read_bytes() != files[name]:
-            raise SubmissionError(fault("pull-artifact", where, f"{record.id} is another evaluation than the one here"))
-        return []
-    for run in record.runs:
-        write_atomically(store.folder / "runs" / record.id / run, files[f"{BOARD}/runs/{record.id}/{run}"])
-    write_atomically(path, files[name])
-    return [record.id]
+    if not path.exists():
+        return False
+    same = path.read_bytes() == files[f"{BOARD}/evaluations/{record.id}.json"]
+    if not same and not store.evaluation(record.id).invalidated:
+        raise SubmissionError(fault("pull-artifact", where, f"{record.id} is another evaluation than the one here"))
+    return True

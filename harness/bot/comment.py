@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from harness.board.markdown import duration, escape, interval, number
 from harness.bot.github import GitHub
-from harness.bot.page import CellPart, CheckPart, JobPart, Page, PlanPart
+from harness.bot.page import CellPart, CheckPart, FaultPart, JobPart, Page, PlanPart
 from harness.submission.files import is_hidden, name_of
 
 MARKER = "<!-- blueberry-bot: the one comment of this pull request -->"
@@ -21,6 +21,7 @@ _STATES = {
     "waiting": "waits",
     "paused": "paused (budget)",
     "needs word": "waits for a maintainer's word",
+    "away": "taken to another machine",
     "running": "running",
     "done": "done",
     "refused": "refused",
@@ -77,13 +78,20 @@ def _check_lines(check: CheckPart) -> list[str]:
         lines = [
             f"**{len(check.faults)} {'rule is' if len(check.faults) == 1 else 'rules are'} broken.** Nothing is run."
         ]
-    for fault in check.faults[:MAX_FAULTS]:
-        lines.append(f"- `{_word(fault.rule)}` {escape(fault.where, 200)}: {escape(fault.what, 300)}")
-        lines.append(f"  - mend: {escape(fault.fix, 300)}")
-    if len(check.faults) > MAX_FAULTS:
-        lines.append(f"- and {len(check.faults) - MAX_FAULTS} more")
+    lines += _fault_lines(check.faults)
     lines += [f"- warning: {escape(warning, 300)}" for warning in check.warnings]
     return [*lines, ""]
+
+
+def _fault_lines(faults: Sequence[FaultPart]) -> list[str]:
+    """What is wrong, each with its mend."""
+    lines = []
+    for fault in faults[:MAX_FAULTS]:
+        lines.append(f"- `{_word(fault.rule)}` {escape(fault.where, 200)}: {escape(fault.what, 300)}")
+        lines.append(f"  - mend: {escape(fault.fix, 300)}")
+    if len(faults) > MAX_FAULTS:
+        lines.append(f"- and {len(faults) - MAX_FAULTS} more")
+    return lines
 
 
 def _word(text: str) -> str:
@@ -120,6 +128,8 @@ def _job_lines(job: JobPart, page: Page, repository: str) -> list[str]:
         lines += [f"> {escape(job.reason, 400)}", ""]
     if job.verdict:
         lines += _verdict_lines(job, page, repository)
+    elif job.faults:
+        lines += [*_fault_lines(job.faults), ""]
     return lines
 
 
@@ -128,7 +138,7 @@ def _state(job: JobPart, currency: str) -> str:
     expected = f"about {_time(job.seconds_expected)} at most, cost {_money(job.cost_expected, currency)}"
     if job.state == "waiting":
         return f"{said} at position {job.position or 1}; {expected}"
-    if job.state in ("paused", "needs word"):
+    if job.state in ("paused", "needs word", "away"):
         return f"{said}; {expected}"
     spent = f"{duration(job.seconds)} so far" if job.state == "running" else f"{duration(job.seconds)} spent"
     return f"{said}, {spent}" + (f", {_money(job.cost, currency)}" if job.cost is not None else "")
@@ -140,8 +150,8 @@ def _verdict_lines(job: JobPart, page: Page, repository: str) -> list[str]:
         box += ["", f"{_code_line(cell.track)} {_code_line(cell.budget)} {cell.metric}: {cell.verdict}"]
         box += [f"  {name:<8} {value}" for name, value in _facts(cell)]
     lines = ["```text", *box, "```", "", *_cell_table(job.cells)]
-    for fault in job.faults[:MAX_FAULTS]:
-        lines.append(f"- `{_word(fault.rule)}` {escape(fault.where, 200)}: {escape(fault.what, 300)}")
+    if job.faults:
+        lines += [*_fault_lines(job.faults), ""]
     server = os.environ.get("GITHUB_SERVER_URL", "https://github.com").rstrip("/")
     report = f"{server}/{repository}/blob/HEAD/leaderboard/reports/{page.slug}.md"
     return [*lines, f"[Report]({report}), once the board is merged.", ""]

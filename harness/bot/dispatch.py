@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from harness.bot.admit import Refusal, admit
+from harness.bot.artifact import measured
 from harness.bot.bundle import records
 from harness.bot.caps import Settings
 from harness.bot.command import Command, parse
@@ -14,13 +15,14 @@ from harness.bot.engine import Engine
 from harness.bot.github import Comment, GitHub, Pull, maintains
 from harness.bot.head import read_head
 from harness.bot.meet import meet, page_of
-from harness.bot.page import ENTRY, Page, cut
+from harness.bot.page import ENTRY, Page, at_fault, cut
 from harness.bot.queue import OPEN, Job, Known, Queue, stamp
 from harness.bot.zipped import zipped
 from harness.errors import MachineError, UsageError
 from harness.records.atomic import write_atomically
 
 WATCH_S = 30.0  # between two lines of progress
+DECISIVE = frozenset({"APPROVED", "CHANGES_REQUESTED", "DISMISSED"})  # of these a reviewer's last one holds
 
 
 def dispatch(
@@ -61,13 +63,14 @@ def write(page: Page, root: Path, out: Path) -> None:
     """The artifact: the page as JSON, or a zip of it and of the run files that it rests on."""
     content = page.to_json().encode()
     if out.suffix == ".zip":
-        content = zipped({ENTRY: content, **(records(root, page.slug) if page.slug else {})})
+        content = zipped({ENTRY: content, **records(root, measured(page))})
     write_atomically(out, content)
 
 
 def _require_review(github: GitHub, pull: Pull, comments: list[Comment], may_order: Callable[[str, str], bool]) -> None:
     """Raises UsageError where no maintainer has approved this very commit or named it in an order."""
-    for review in github.reviews(pull.number):
+    latest = {one.author: one for one in github.reviews(pull.number) if one.state in DECISIVE}
+    for review in latest.values():
         approves = review.state == "APPROVED" and review.sha == pull.head_sha
         if approves and may_order(review.author, review.association):
             return
@@ -128,6 +131,6 @@ def ending(page: Page, command: Command) -> tuple[int, str]:
     if job is None:
         return 1, page.notes[-1] if page.notes else "nothing was run"
     if job.state == "done":
-        return (1 if job.faults else 0), f"#{page.pr} {page.slug}, {job.track} at {job.budget}: {job.verdict}"
+        return (1 if at_fault(job) else 0), f"#{page.pr} {page.slug}, {job.track} at {job.budget}: {job.verdict}"
     said = f"#{page.pr} {page.slug}: {job.state}; {job.reason}"
-    return (1 if job.state == "refused" else 3), said
+    return (1 if at_fault(job) else 3), said

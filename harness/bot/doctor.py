@@ -7,12 +7,15 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from harness.bot import caps
+from harness.bot.bundle import finished
 from harness.bot.connection import TOKEN, redact
 from harness.bot.github import GitHub
 from harness.errors import HarnessError
 from harness.run import sandbox
+from harness.run.arms import track_core_id
 from harness.run.doctor import Finding
 from harness.submission.git import git
+from harness.tracks import BUDGETS, TRACKS
 
 BRANCH = "main"
 _TOKEN_FIX = "a fine-grained token of this repository: Pull requests write, Commit statuses write, Contents read"
@@ -20,7 +23,7 @@ _TOKEN_FIX = "a fine-grained token of this repository: Pull requests write, Comm
 
 def examine(root: Path, connect: Callable[[], GitHub]) -> tuple[Finding, ...]:
     """Everything that the bot depends on; what cannot be asked because of an earlier gap is left out."""
-    return (*_github(connect), *_clone(root), _sandbox(), _caps(root))
+    return (*_github(connect), *_clone(root), _sandbox(), _caps(root), _baselines(root))
 
 
 def _github(connect: Callable[[], GitHub]) -> Iterator[Finding]:
@@ -45,7 +48,7 @@ def _github(connect: Callable[[], GitHub]) -> Iterator[Finding]:
     yield Finding("rights", bool(writes) or not allowed, f"{github.repository}: {named}", fix)
     protected = github.protection(BRANCH)
     said = {True: "is protected", False: "is not protected", None: "cannot be seen with this token"}[protected]
-    fix = f"Settings, Branches: protect {BRANCH}, and require the checks" if protected is False else ""
+    fix = f"Settings, Rules: protect {BRANCH}, and require the checks" if protected is False else ""
     yield Finding("branch", protected is not False, f"{BRANCH} {said}", fix)
 
 
@@ -61,7 +64,8 @@ def _clone(root: Path) -> Iterator[Finding]:
     here = git("rev-parse", "HEAD", cwd=root, repository=True).stdout.strip()
     main = git("ls-remote", "origin", f"refs/heads/{BRANCH}", cwd=root, repository=True).stdout.split()
     behind = bool(main) and main[0] != here
-    fix = "git pull" if behind else "" if main else "check the network and the remote"
+    fix = "`blueberry bot publish`, which brings the clone there, then `make setup`" if behind else ""
+    fix = fix if main else "check the network and the remote"
     found = f"is not at origin's {BRANCH}" if behind else "is at origin's main" if main else "origin does not answer"
     yield Finding("harness", bool(main) and not behind, found, fix)
 
@@ -84,3 +88,15 @@ def _caps(root: Path) -> Finding:
     limits = {key: value for key, value in settings.caps.model_dump().items() if value is not None}
     price = f"; {settings.price_per_hour:g} {settings.currency} an hour" if settings.price_per_hour else "; no price"
     return Finding("caps", True, ", ".join(f"{key} {value:g}" for key, value in limits.items()) + price)
+
+
+def _baselines(root: Path) -> Finding:
+    """Where official runs can be decided: the cells that were calibrated on today's core."""
+    cells: dict[str, set[str]] = {}
+    for one in finished(root):
+        valid = one.kind == "calibration" and one.invalidated is None and one.track in TRACKS
+        if valid and one.core_id == track_core_id(root, TRACKS[one.track]):
+            cells.setdefault(one.track, set()).add(one.budget)
+    named = [f"{track} at {', '.join(b for b in BUDGETS if b in cells[track])}" for track in TRACKS if track in cells]
+    fix = "" if named else "`blueberry baseline --track T --budget B --official` for what is to be measured"
+    return Finding("baselines", bool(named), "; ".join(named) or "nothing is calibrated on today's core", fix)

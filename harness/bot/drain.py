@@ -5,37 +5,32 @@ The token may stay at home: the queue then comes in a bundle, and the results le
 
 from __future__ import annotations
 
-import datetime
-import shutil
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from harness.board import leaderboard
-from harness.board.report import refresh
-from harness.bot.bundle import BOARD, Bundle, take_records
+from harness.bot.bundle import BOARD, Bundle, asked_of, take_records
 from harness.bot.caps import Settings
 from harness.bot.connection import redact
 from harness.bot.engine import Engine
-from harness.bot.github import GitHub
 from harness.bot.head import Head
 from harness.bot.page import cell_parts
-from harness.bot.queue import Job, Queue
+from harness.bot.queue import OPEN, Job, Queue
 from harness.bot.work import start
 from harness.data.cache import cache_root
 from harness.decide.cells import overall_verdict
 from harness.errors import MachineError, UsageError
-from harness.records import ledger
 from harness.records.store import Store
 from harness.run.doctor import examine
 from harness.run.evaluate import outcome_of
-from harness.submission.git import git
+from harness.run.known import known_evaluations
+from harness.tracks import BUDGETS, track_named
 
 WATCH_S = 30.0
-CANARY = ("--budget", "test", "--pairs", "2", "--json")
-_AUTHOR = ("-c", "user.name=blueberry-bot", "-c", "user.email=blueberry-bot@users.noreply.github.com")
+CANARY = ("--pairs", "2", "--json")
+CANARY_UPDATES = 2  # of the optimizer; its ladder, at half the budget, makes one
 
 
 @dataclass(frozen=True)
@@ -96,61 +91,49 @@ def _advanced(engine: Engine, left_s: float, say: Callable[[str], None]) -> bool
         return False
 
 
-def board(root: Path) -> None:
-    """Renders the board and its reports from the run files."""
-    store = Store(root / BOARD)
-    ledger.verify(store)
-    leaderboard.write(store, root)
-    refresh(store)
-
-
-def publish(root: Path, github: GitHub, title: str, body: str) -> int | None:
-    """One pull request with the board as it is now; None where nothing of it is new. The clone stays as it is."""
-    branch = "bot/results-" + datetime.datetime.now(datetime.UTC).strftime("%Y%m%d-%H%M%S")
-    work = root / ".blueberry" / "bot" / "publish"
-    shutil.rmtree(work, ignore_errors=True)
-    _git(root, "worktree", "prune")
-    _git(root, "worktree", "add", "--detach", "--quiet", str(work), "HEAD")
-    try:
-        shutil.copytree(root / BOARD, work / BOARD, dirs_exist_ok=True, ignore=shutil.ignore_patterns(".*"))
-        _git(work, "add", "--", BOARD)
-        if not _git(work, "status", "--porcelain", "--", BOARD).strip():
-            return None
-        _git(work, *_AUTHOR, "commit", "--quiet", "-m", title)
-        _git(work, "push", "--quiet", "origin", f"HEAD:refs/heads/{branch}")
-    finally:
-        _git(root, "worktree", "remove", "--force", str(work))
-    return github.open_pull(title, branch, "main", body)
-
-
 def take_results(root: Path, queue: Queue, bundle: Bundle, where: str) -> list[Job]:
     """The results of another machine: its records onto the board, its jobs into the queue that asked for them."""
-    take_records(root, bundle, where)
+    pairs = [(job, own) for job in bundle.jobs if (own := queue.find(job.key)) is not None]
+    take_records(root, bundle.records, asked_of(own for _, own in pairs), where)
     taken = []
-    for job in bundle.jobs:
-        own = queue.find(job.key)
-        if own is None or own.state == "done":
-            continue  # nobody here asked for it, or it is known
-        update = {name: getattr(job, name) for name in ("state", "reason", "faults", "attempts", "spent")}
-        taken.append(own.model_copy(update={**update, **_decided(root, queue, own)}))
+    for job, own in pairs:
+        if own.state == "done":
+            continue  # it is known
+        update = {name: getattr(job, name) for name in ("reason", "faults", "attempts", "spent")}
+        if job.state in OPEN:  # that box may go on with it: here it is not begun a second time
+            queue.put(own.model_copy(update=update))
+            continue
+        taken.append(own.model_copy(update={**update, "state": job.state, **_decided(root, own)}))
         queue.put(taken[-1])
     return taken
 
 
-def _decided(root: Path, queue: Queue, job: Job) -> dict[str, Any]:
+def _decided(root: Path, job: Job) -> dict[str, Any]:
     """The verdict by the run files that came along: the other machine's word for it is not needed."""
-    known, store = queue.pull(job.pr), Store(root / BOARD)
+    (asked,), store = asked_of([job]), Store(root / BOARD)
     own = [
         one
         for one in store.evaluations()
-        if known and (one.slug, one.track, one.budget) == (job.slug, job.track, job.budget)
-        if one.patch_sha == known.check.patch_sha and one.closed is not None
+        if asked.is_answered_by(one) and one.kind == "submission" and one.closed is not None
     ]
     if not own:
         return {"verdict": None, "cells": ()}
     cells = outcome_of(store, own[-1]).cells
     parts = cell_parts({"cells": [cell.to_json() for cell in cells]})
     return {"verdict": overall_verdict(cells), "cells": parts}
+
+
+def canary_budget(root: Path, track: str) -> str:
+    """The least budget at which the core of a track makes updates, by its latest runs."""
+    batches = [
+        run.model.batch_tokens
+        for _, runs in known_evaluations(root, track_named(track))
+        for run in runs
+        if run.spec.arm == "core" and run.model is not None
+    ]
+    if not batches:  # never calibrated: the job itself will say so
+        return "smoke"
+    return next(name for name, budget in BUDGETS.items() if budget.tokens >= CANARY_UPDATES * batches[-1])
 
 
 def _require_fit(root: Path) -> None:
@@ -164,7 +147,8 @@ def _canary(root: Path, queue: Queue, say: Callable[[str], None], until: float) 
     """The core against itself on the first job's track, for seconds: a box that cannot do that is no box to pay for."""
     track = next(job.track for job in queue.jobs() if job.state in ("waiting", "paused"))
     say(f"canary: the core against itself on {track}")
-    work = start(root, queue.folder / "work" / "canary", ["baseline", "--track", track, *CANARY])
+    size = canary_budget(root, track)
+    work = start(root, queue.folder / "work" / "canary", ["baseline", "--track", track, "--budget", size, *CANARY])
     ending = None
     while ending is None and time.monotonic() < until:
         ending = work.wait(min(WATCH_S, until - time.monotonic()))
@@ -175,12 +159,3 @@ def _canary(root: Path, queue: Queue, say: Callable[[str], None], until: float) 
         raise MachineError(
             "canary", f"the core itself does not run here: {said}", "see `blueberry doctor`, or take another box"
         )
-
-
-def _git(folder: Path, *arguments: str) -> bytes:
-    done = git(*arguments, cwd=folder, repository=True)
-    if done.returncode:
-        said = redact(done.stderr.decode("utf-8", "replace")).strip().split("\n")[-1][:200]
-        verb = next(word for word in arguments if not word.startswith("-") and "=" not in word)
-        raise MachineError(f"git {verb}", f"fails: {said}", "mend that, then run the same command again")
-    return done.stdout

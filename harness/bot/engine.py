@@ -10,12 +10,14 @@ from typing import Any
 from harness.bot import caps
 from harness.bot.caps import Settings
 from harness.bot.head import Head
-from harness.bot.page import cell_parts, cut, fault_parts
-from harness.bot.queue import Job, Queue, now
+from harness.bot.page import FaultPart, cell_parts, cut, fault_parts
+from harness.bot.queue import Job, Queue, now, stamp
 from harness.bot.tree import planted
 from harness.bot.work import Ending, Work, run_arguments, start
+from harness.errors import SubmissionError
 
-MAX_ATTEMPTS = 3  # of a job that the machine cannot finish
+PAUSES_S = (600.0, 3_600.0)  # before the second and the third attempt of a job that the machine could not finish
+MAX_ATTEMPTS = len(PAUSES_S) + 1
 STOPPED = 130
 
 
@@ -74,13 +76,17 @@ class Engine:
 
     def _start_next(self) -> bool:
         for job in self.waiting():
-            if job.state == "paused":
+            if job.state == "paused" or job.again > stamp():
                 continue
             said = self._objection(job)
             if said:
                 self.queue.put(job.model_copy(update={"state": "refused", "reason": cut(said)}))
                 continue
-            self._start(job)
+            try:
+                self._start(job)
+            except SubmissionError as error:
+                self.queue.put(job.model_copy(update={"state": "refused", "reason": cut(error.faults[0].what)}))
+                continue
             return True
         return False
 
@@ -89,7 +95,7 @@ class Engine:
             tree = planting.enter_context(planted(self.root, self._head_of(job)))
             self._work = start(tree, self.queue.folder / "work" / job.key, run_arguments(job))
             self._closing = planting.pop_all()
-        self._job = job.model_copy(update={"state": "running", "reason": "", "live": ""})
+        self._job = job.model_copy(update={"state": "running", "reason": "", "live": "", "again": "", "faults": ()})
         self.queue.put(self._job)
 
     def _watch(self, wait_s: float, limit_s: float) -> None:
@@ -126,10 +132,21 @@ def _result(job: Job, ending: Ending) -> dict[str, Any]:
         return {"state": "done", "verdict": answer["verdict"], "cells": cell_parts(answer), "faults": faults}
     faults = fault_parts(answer.get("faults", ()), 64)
     said = f"{faults[0].where}: {faults[0].what}" if faults else ending.said or f"exit code {ending.exit_code}"
-    if ending.exit_code in (1, 2):
+    if ending.exit_code in (1, 2) and faults:
         return {"state": "refused", "reason": cut(said), "faults": faults}
     if ending.exit_code in (STOPPED, -15, -2):
         return {"state": "waiting"}
+    return _machine_fault(job, said, faults)  # what ends without a word on the submission crashed, and is nobody's else
+
+
+def _machine_fault(job: Job, said: str, faults: tuple[FaultPart, ...]) -> dict[str, Any]:
+    """Another attempt after a pause in which somebody may mend the machine; in the end the job waits for an order."""
     attempts = job.attempts + 1
-    state = "failed" if attempts >= MAX_ATTEMPTS else "waiting"
-    return {"state": state, "attempts": attempts, "reason": cut(f"attempt {attempts} of {MAX_ATTEMPTS}: {said}")}
+    if attempts < MAX_ATTEMPTS:
+        state, again = "waiting", stamp(PAUSES_S[attempts - 1])
+        then = f"tried again after {again}"
+    else:
+        state, again = "failed", ""
+        then = f"once that is mended: /bench {job.budget} {job.track} {job.sha}"
+    reason = cut(f"attempt {attempts} of {MAX_ATTEMPTS}: {cut(said, 240)}; {then}")
+    return {"state": state, "attempts": attempts, "again": again, "reason": reason, "faults": faults}

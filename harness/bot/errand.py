@@ -6,19 +6,19 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from harness.bot import drain
-from harness.bot.bundle import Bundle, jobs_bundle, read_bundle, results_bundle
+from harness.bot import drain, publish
+from harness.bot.artifact import asked_for, is_artifact, read_artifact
+from harness.bot.bundle import BOARD, Bundle, asked_of, jobs_bundle, read_bundle, results_bundle, take_records
 from harness.bot.caps import Settings
 from harness.bot.drain import Limits
 from harness.bot.github import GitHub
-from harness.bot.head import Head
+from harness.bot.head import Head, read_head
 from harness.bot.poll import Poll
 from harness.bot.queue import Job, Queue
 from harness.errors import UsageError
 from harness.records.atomic import write_atomically
+from harness.records.store import Store
 from harness.run import sandbox
-
-TITLE = "Official results"
 
 
 @dataclass(frozen=True)
@@ -26,31 +26,42 @@ class Done:
     """What came of it."""
 
     last: str  # line
-    safe: bool = False  # everything that was measured is somewhere else as well
+    safe: bool = False  # everything that was begun here is decided, and is somewhere else as well
     ended: tuple[Job, ...] = ()
     left: tuple[Job, ...] = ()
     pull_request: int | None = None
+
+
+@dataclass(frozen=True)
+class Parcels:
+    """What comes in from another machine, and what goes out to one."""
+
+    incoming: Path | None = None
+    outgoing: Path | None = None
+    lost: bool = False  # the machine that has the jobs which are away does not come back
 
 
 def errand(
     root: Path,
     settings: Settings,
     limits: Limits,
-    bundle_in: Path | None,
-    bundle_out: Path | None,
+    parcels: Parcels,
     connect: Callable[[], GitHub],
     say: Callable[[str], None],
 ) -> Done:
-    bundle = read_bundle(bundle_in) if bundle_in else None
+    incoming, outgoing = parcels.incoming, parcels.outgoing
+    if incoming and is_artifact(incoming):
+        return _publish_artifact(Poll(root, connect(), settings, say), incoming)
+    bundle = read_bundle(incoming) if incoming else None
     if bundle and bundle.kind == "jobs":
-        if bundle_out is None:
+        if outgoing is None:
             raise UsageError("--bundle-out", "is missing: the results could not leave this box", "name a file")
-        return _measure_bundle(root, settings, limits, bundle, bundle_out, say)
+        return _measure_bundle(root, settings, limits, bundle, outgoing, say)
     poll = Poll(root, connect(), settings, say)
-    if bundle and bundle_in:
-        return _publish_results(poll, bundle, bundle_in.name)
-    if bundle_out:
-        return _pack_jobs(poll, bundle_out)
+    if bundle and incoming:
+        return _publish_results(poll, bundle, incoming.name)
+    if outgoing:
+        return _pack_jobs(poll, outgoing, parcels.lost)
     return _all_here(poll, limits, say)
 
 
@@ -69,28 +80,42 @@ def _all_here(poll: Poll, limits: Limits, say: Callable[[str], None]) -> Done:
             poll.root, poll.queue, poll.settings, limits, poll.head_of, poll.objection, say, after=after
         )
         poll.tell()
-        return _published(poll, drained.ended, drained.left)
+        where, number = _published(poll)
+    again = "run the same command again, with more hours or cost"
+    safe, last = _farewell(poll.root, drained.left, where, again, "their orders stand in the pull requests")
+    return Done(last, safe, drained.ended, drained.left, number)
 
 
-def _published(poll: Poll, ended: tuple[Job, ...], left: tuple[Job, ...]) -> Done:
-    drain.board(poll.root)
-    body = "\n".join(
-        f"- #{job.pr} `{job.slug}`, {job.track} at {job.budget}: {job.verdict or job.state}" for job in ended
-    )
-    number = drain.publish(poll.root, poll.github, TITLE, body or "The board, rendered again.")
-    where = f"the results are in #{number}" if number else "nothing new was measured"
-    return Done(f"{where}; safe to destroy", True, ended, left, number)
+def _published(poll: Poll) -> tuple[str, int | None]:
+    number = publish.publish(poll.root, poll.github, poll.settings.login)
+    return f"the results are in #{number}" if number else "main has every result that is finished here", number
 
 
-def _pack_jobs(poll: Poll, out: Path) -> Done:
+def _farewell(root: Path, left: tuple[Job, ...], where: str, again: str, orders: str) -> tuple[bool, str]:
+    """Whether nothing is lost with this machine, and the sentence that says so or says what would be."""
+    half = publish.half_run(root)
+    if half:
+        names = ", ".join(f"{one.slug} on {one.track} at {one.budget}" for one in half)
+        return False, f"{where}; NOT safe to destroy: half run and only here: {names}. To finish: {again}"
+    untouched = f"; {len(left)} jobs were not begun, {orders}" if left else ""
+    return True, f"{where}{untouched}; safe to destroy"
+
+
+def _pack_jobs(poll: Poll, out: Path, lost: bool) -> Done:
     """On the machine with the token: hears, answers, and sends the queue away instead of running it."""
+    states = ("waiting", "paused", *(("away",) if lost else ()))
     with poll.queue.lock():
         poll.look()
+        begun = publish.half_run(poll.root)  # nobody else could go on with these
+        ready = [job for job in poll.queue.jobs() if job.state in states and not poll.objection(job)]
+        jobs = [job for job in ready if not any(asked_of([job])[0].is_answered_by(one) for one in begun)]
+        heads = [(job.model_copy(update={"state": "waiting", "again": ""}), poll.head_of(job)) for job in jobs]
+        write_atomically(out, jobs_bundle(poll.github.repository, heads))
+        for job in jobs:  # nobody else measures them from now on
+            poll.queue.put(job.model_copy(update={"state": "away", "reason": ""}))
         poll.tell()
-        jobs = [job for job in poll.queue.jobs() if job.state in ("waiting", "paused")]
-        heads = [(job, poll.head_of(job)) for job in jobs if not poll.objection(job)]
-    write_atomically(out, jobs_bundle(poll.github.repository, heads))
-    return Done(f"{len(heads)} jobs are in {out}", left=tuple(job for job, _ in heads))
+    stay = f"; {len(ready) - len(jobs)} stay here, where they are half run" if len(ready) > len(jobs) else ""
+    return Done(f"{len(heads)} jobs are in {out}{stay}", left=tuple(job for job, _ in heads))
 
 
 def _measure_bundle(
@@ -101,18 +126,31 @@ def _measure_bundle(
     queue = Queue(root)
 
     def head_of(job: Job) -> Head:
-        return bundle.heads[job.key]
+        return queue.head(job) or read_head(root, job.sha)
 
     with queue.lock():
         for job in bundle.jobs:
-            if queue.find(job.key) is None:
-                queue.put(job)
+            _receive(queue, job, bundle.heads[job.key])
         drained = drain.measure(root, queue, settings, limits, head_of, lambda job: "", say)
-        drain.board(root)
-        own = [job for job in queue.jobs() if job.key in bundle.heads]
-    write_atomically(out, results_bundle(bundle.repository, own, root))
-    last = f"{len(drained.ended)} jobs ended; once {out} is on another machine: safe to destroy"
-    return Done(last, True, drained.ended, drained.left)
+        own = [job for job in queue.jobs() if queue.head(job)]  # of this bundle and of earlier ones
+        results = results_bundle(bundle.repository, own, root)
+    write_atomically(out, results)
+    taken = read_bundle(out).records
+    staying = [one.id for one in publish.lacking(root, "HEAD") if f"{BOARD}/evaluations/{one.id}.json" not in taken]
+    again = f"run the same command again, with more hours or cost, then take {out} home"
+    where = f"{len(drained.ended)} jobs ended; take {out} to the other machine first"
+    safe, last = _farewell(root, drained.left, where, again, "at home --bundle-out --lost packs them again")
+    if safe and staying:
+        safe, last = False, f"{where}; NOT safe to destroy: {', '.join(staying)} is in no bundle: commit and push it"
+    return Done(last, safe, drained.ended, drained.left)
+
+
+def _receive(queue: Queue, job: Job, head: Head) -> None:
+    """A job that is new here, or that was ordered again since it ended here without a verdict."""
+    own = queue.find(job.key)
+    if own is None or own.renewed_by(max(job.asked, job.ordered)):
+        queue.put(job)
+    queue.put_head(job, head)
 
 
 def _publish_results(poll: Poll, bundle: Bundle, where: str) -> Done:
@@ -122,4 +160,27 @@ def _publish_results(poll: Poll, bundle: Bundle, where: str) -> Done:
     with poll.queue.lock():
         taken = drain.take_results(poll.root, poll.queue, bundle, where)
         poll.tell()
-        return _published(poll, tuple(taken), ())
+        said, number = _published(poll)
+        left = tuple(job for job in poll.queue.jobs() if job.state == "away")
+    if left:
+        said += f"; {len(left)} jobs are still away: if their machine is lost, pack them with --bundle-out --lost"
+    return Done(said, False, tuple(taken), left, number)
+
+
+def _publish_artifact(poll: Poll, path: Path) -> Done:
+    """What a workflow measured, held to what git says of its commit."""
+    artifact = read_artifact(path)
+    with poll.queue.lock():
+        asked = asked_for(poll.root, artifact.page, path.name)
+        new = take_records(poll.root, artifact.records, asked, path.name)
+        said, number = _published(poll)
+    return Done(f"{len(new)} new evaluations; {said}", pull_request=number)
+
+
+def deliver(root: Path, github: GitHub, login: str | None) -> Done:
+    """What `publish` does: finished results into a pull request, then the clone to main."""
+    with Queue(root).lock(), Store(root / BOARD).lock():
+        number = publish.publish(root, github, login)
+        main = publish.follow(root)
+    where = f"the results are in #{number}" if number else "main has every result that is finished here"
+    return Done(f"{where}; this clone is at main, {main[:12]}", pull_request=number)

@@ -6,6 +6,7 @@ What GitHub's answers hold was written by strangers. What goes wrong is a Machin
 
 from __future__ import annotations
 
+import collections
 import contextlib
 import datetime
 import os
@@ -18,6 +19,7 @@ from urllib.parse import quote
 import github3
 from github3.checks import CheckRun
 from github3.issues.comment import IssueComment
+from github3.pulls import PullReview, ShortPullRequest
 from github3.session import AppInstallationTokenAuth, GitHubSession
 
 from harness.bot.connection import TOKEN, PatientAdapter, UnreachableError, redact
@@ -78,6 +80,26 @@ class Review:
     association: str
     state: str
     sha: str | None
+
+
+def _signed(answer: dict[str, Any]) -> dict[str, Any]:
+    """Where an account is gone, GitHub names no author, and the library would stumble: here it has an empty name."""
+    return answer if answer.get("user") else {**answer, "user": collections.defaultdict(str)}
+
+
+class _Comment(IssueComment):  # type: ignore[misc]
+    def _update_attributes(self, comment: dict[str, Any]) -> None:
+        super()._update_attributes(_signed(comment))
+
+
+class _Review(PullReview):  # type: ignore[misc]
+    def _update_attributes(self, review: dict[str, Any]) -> None:
+        super()._update_attributes(_signed(review))
+
+
+class _Pull(ShortPullRequest):  # type: ignore[misc]
+    def _update_attributes(self, pull: dict[str, Any]) -> None:
+        super()._update_attributes(_signed(pull))
 
 
 @contextlib.contextmanager
@@ -145,11 +167,13 @@ class GitHub:
 
     def pull(self, number: int) -> Pull:
         with _told(f"read pull request {number}"):
-            return _pull(self._repo.pull_request(number))
+            url = self._repo._build_url("pulls", str(number), base_url=self._repo._api)
+            return _pull(_Pull(self._repo._json(self._repo._get(url), 200), self.session))
 
     def open_pulls(self) -> list[Pull]:
         with _told("list pull requests"):
-            return [_pull(found) for found in self._repo.pull_requests(state="open")]
+            url = self._repo._build_url("pulls", base_url=self._repo._api)
+            return [_pull(found) for found in self._repo._iter(-1, url, _Pull, {"state": "open"})]
 
     def comments(self, number: int) -> list[Comment]:
         """All comments of one pull request, oldest first."""
@@ -162,7 +186,7 @@ class GitHub:
     def _comments(self, path: tuple[str, ...], params: dict[str, str]) -> list[Comment]:
         with _told("read comments"):
             url = self._repo._build_url(*path, base_url=self._repo._api)
-            return [_comment(found) for found in self._repo._iter(-1, url, IssueComment, params)]
+            return [_comment(found) for found in self._repo._iter(-1, url, _Comment, params)]
 
     def write_comment(self, number: int, body: str) -> int:
         """Answers the new comment's id."""
@@ -176,8 +200,10 @@ class GitHub:
             self._repo._json(self._repo._patch(url, json={"body": body}), 200)
 
     def reviews(self, number: int) -> list[Review]:
+        """All reviews of one pull request, oldest first."""
         with _told(f"read the reviews of pull request {number}"):
-            found = self._repo.pull_request(number).reviews()
+            url = self._repo._build_url("pulls", str(number), "reviews", base_url=self._repo._api)
+            found = self._repo._iter(-1, url, _Review)
             return [Review(one.user.login, one.author_association, one.state, one.commit_id) for one in found]
 
     def may_write(self, login: str) -> bool:
@@ -222,11 +248,17 @@ class GitHub:
             return int(self._repo.create_pull(title, base, head, body=body).number)
 
     def protection(self, branch: str) -> bool | None:
-        """Whether the branch is protected; None where the token may not see it."""
+        """Whether the branch is protected, by a ruleset or in the older way; None where the token may not see it."""
         with contextlib.suppress(MachineError), _told(f"read the branch {branch}"):
             url = self._repo._build_url("branches", quote(branch, safe=""), base_url=self._repo._api)
-            return bool(self._repo._json(self._repo._get(url), 200).get("protected"))
+            return bool(self._repo._json(self._repo._get(url), 200).get("protected")) or self._has_rules(branch)
         return None
+
+    def _has_rules(self, branch: str) -> bool:
+        with contextlib.suppress(MachineError), _told(f"read the rules of {branch}"):
+            url = self._repo._build_url("rules", "branches", quote(branch, safe=""), base_url=self._repo._api)
+            return bool(self._repo._json(self._repo._get(url), 200))
+        return False
 
     def allowed(self) -> dict[str, bool]:
         """What the token's owner may do here: pull, push, admin and so on."""
@@ -250,7 +282,7 @@ def maintains(github: GitHub) -> Callable[[str, str], bool]:
     known: dict[str, bool] = {}
 
     def asked(login: str, association: str) -> bool:
-        if association not in TRUSTED:
+        if association not in TRUSTED or not login:
             return False
         if login not in known:
             known[login] = github.may_write(login)

@@ -58,6 +58,10 @@ def fetch(repository: Path, number: int, remote: str = "origin") -> str:
     return _git(repository, "rev-parse", "--verify", ref).decode().strip()
 
 
+def has_commit(repository: Path, sha: str) -> bool:
+    return git("cat-file", "-e", f"{sha}^{{commit}}", cwd=repository, repository=True).returncode == 0
+
+
 def full_sha(text: str) -> str:
     """A full commit id; a shortened one could come to mean another commit."""
     if not SHA.fullmatch(text):
@@ -79,6 +83,15 @@ def read_head(repository: Path, sha: str, base: str = "HEAD") -> Head:
     if faults:
         raise SubmissionError(*limited(faults))
     return Head(sha, slugs[0], dict(_files(repository, sha, slugs[0])))
+
+
+def read_submission(repository: Path, number: int, sha: str, slug: str) -> Head:
+    """A submission as it was in a commit of a pull request that may be merged by now; raises SubmissionError."""
+    last = fetch(repository, number)
+    done = git("merge-base", "--is-ancestor", sha, last, cwd=repository, repository=True)
+    if done.returncode:
+        raise SubmissionError(fault("pull-artifact", sha[:12], f"is no commit of pull request {number} as it is now"))
+    return Head(sha, slug, dict(_files(repository, sha, slug)))
 
 
 def touches_submissions(repository: Path, sha: str, base: str = "HEAD") -> bool:

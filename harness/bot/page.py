@@ -20,8 +20,9 @@ from harness.submission.root import SLUG
 SCHEMA = 1
 ENTRY = "result.json"  # of the page in a zip
 
-JobState = Literal["waiting", "paused", "needs word", "running", "done", "refused", "failed"]
+JobState = Literal["waiting", "paused", "needs word", "away", "running", "done", "refused", "failed"]
 Sha = Annotated[str, StringConstraints(pattern=r"^([0-9a-f]{40}|[0-9a-f]{64})$")]
+Digest = Annotated[str, StringConstraints(pattern="^[0-9a-f]{64}$")]
 Slug = Annotated[str, StringConstraints(pattern=f"^{SLUG.pattern}$")]
 Line = Annotated[str, Field(max_length=400)]
 Word = Annotated[str, Field(max_length=60)]
@@ -49,7 +50,7 @@ class CheckPart(_Closed):
     ok: bool
     added: Count = 0  # lines
     removed: Count = 0  # lines
-    patch_sha: Annotated[str, StringConstraints(pattern="^[0-9a-f]{64}$")] | None = None
+    patch_sha: Digest | None = None
     warnings: tuple[Line, ...] = Field((), max_length=50)
     faults: tuple[FaultPart, ...] = Field((), max_length=500)
 
@@ -138,14 +139,20 @@ def read_page(path: Path, pr: int, sha: str) -> Page:
 
 
 def parse_page(content: bytes, where: str, pr: int, sha: str) -> Page:
+    page = page_in(content, where)
+    if page.pr != pr or page.sha != sha:
+        found = f"is of pull request {page.pr} at {page.sha[:12]}, not of {pr} at {sha[:12]}"
+        raise SubmissionError(fault("pull-artifact", where, found))
+    return page
+
+
+def page_in(content: bytes, where: str) -> Page:
+    """A page whose parts are all in bounds and speak of one patch; of which commit is for the caller to look at."""
     try:
         page = Page.model_validate_json(content)
     except (ValidationError, RecursionError) as error:
         said = _first(error) if isinstance(error, ValidationError) else "nested too deeply"
         raise SubmissionError(fault("pull-artifact", where, said)) from None
-    if page.pr != pr or page.sha != sha:
-        found = f"is of pull request {page.pr} at {page.sha[:12]}, not of {pr} at {sha[:12]}"
-        raise SubmissionError(fault("pull-artifact", where, found))
     if (
         page.check.patch_sha
         and hashlib.sha256(page.patch.encode("utf-8", "replace")).hexdigest() != page.check.patch_sha
@@ -158,6 +165,11 @@ def _first(error: ValidationError) -> str:
     detail = error.errors(include_url=False, include_input=False)[0]
     spot = ".".join(str(part) for part in detail["loc"])[:80]
     return f"{spot!a}: {detail['msg'][:120]!a}"
+
+
+def at_fault(job: Any) -> bool:
+    """Whether a measurement failed by the submission's own fault: poll and workflow answer alike."""
+    return bool(job.state == "refused" or job.verdict == "INVALID")
 
 
 def cut(text: str, limit: int = 400) -> str:

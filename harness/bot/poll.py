@@ -5,28 +5,30 @@ from __future__ import annotations
 import functools
 import hashlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Container, Sequence
 from pathlib import Path
 
 from harness.bot.admit import Refusal, admit
 from harness.bot.caps import Settings
-from harness.bot.command import Malformed, parse
+from harness.bot.command import Command, Malformed, parse
 from harness.bot.comment import put, render
 from harness.bot.connection import redact
 from harness.bot.engine import Engine
 from harness.bot.github import Comment, GitHub, Pull, State, maintains
-from harness.bot.head import Head, read_head
+from harness.bot.head import Head, has_commit, read_head
 from harness.bot.meet import meet, page_of
-from harness.bot.page import JobState, cut
+from harness.bot.page import JobState, at_fault, cut
 from harness.bot.queue import Job, Known, Queue, stamp
-from harness.errors import MachineError
+from harness.errors import HarnessError, MachineError
 
 CHECK_NAME = "blueberry"
-MAX_NOTES = 10  # answers that a pull request keeps
+MAX_NOTES = 100  # answers that a pull request keeps, so that none is given twice; a comment shows the last ones
+PATIENCE_S = 180.0  # in which a commit that an order names may still turn out to be the new head
 _STATES: dict[JobState, State] = {
     "waiting": "pending",
     "paused": "pending",
     "needs word": "pending",
+    "away": "pending",
     "running": "running",
     "done": "success",
     "refused": "failure",
@@ -77,22 +79,40 @@ class Poll:
         """Does one part of a look; what GitHub or the network refuse is said, and tried again with the next."""
         try:
             doing()
-        except MachineError as error:
+        except HarnessError as error:
             self._say("; ".join(redact(f"{fault.where} {fault.what}") for fault in error.faults))
 
     def look(self) -> None:
-        """Meets new heads and hears new comments. Cut off anywhere, it starts at the same comment again."""
+        """Hears new comments and meets new heads. Cut off anywhere, it starts at the same comment again.
+
+        Comments are read before heads: what a comment names is then there, or is no head any more.
+        """
+        until, behind = self.queue.heard, self.queue.behind
+        new = self.github.comments_since(until)
         pulls = {pull.number: pull for pull in self.github.open_pulls()}
+        again = [
+            comment
+            for number in sorted(behind.keys() & pulls.keys())
+            for comment in self.github.comments(number)
+            if comment.updated >= behind[number]
+        ]
+        comments = list({(one.id, one.updated): one for one in (*again, *new)}.values())
         for pull in pulls.values():
             self.survive(functools.partial(self._meet, pull))
         met = {known.pr for known in self.queue.pulls() if known.pr in pulls and known.sha == pulls[known.pr].head_sha}
+        late = self._hear_all(comments, pulls, met)
+        self.queue.hear(max((one.updated for one in new), default=until), late)
+
+    def _hear_all(self, comments: Sequence[Comment], pulls: dict[int, Pull], met: Container[int]) -> dict[int, str]:
+        """Answers from when on the comments of which pull requests have to be heard again, because it was too early."""
         may_order = maintains(self.github)
-        comments = self.github.comments_since(self.queue.heard)
+        late: dict[int, str] = {}
         for comment in comments:
-            if comment.number in met:
-                self._hear(comment, pulls[comment.number], may_order)
-        if comments and met == set(pulls):  # else they are heard again, once those heads are met
-            self.queue.hear(max(comment.updated for comment in comments))
+            number = comment.number
+            ordered = number in pulls and parse(comment.body) is not None
+            if ordered and (number not in met or not self._hear(comment, pulls[number], may_order)):
+                late[number] = min(late.get(number, comment.updated), comment.updated)
+        return late
 
     def _meet(self, pull: Pull) -> None:
         before = self.queue.pull(pull.number)
@@ -104,17 +124,28 @@ class Poll:
         kept = {"notes": before.notes, "posted": before.posted, "ours": known.ours or before.ours} if before else {}
         self.queue.put_pull(known.model_copy(update=kept))
 
-    def _hear(self, comment: Comment, pull: Pull, may_order: Callable[[str, str], bool]) -> None:
+    def _hear(self, comment: Comment, pull: Pull, may_order: Callable[[str, str], bool]) -> bool:
+        """False where the order may be one on a head that GitHub has not shown yet."""
         command = parse(comment.body)
         known = self.queue.pull(pull.number)
-        if command is None or known is None or not known.ours or str(comment.id) in known.notes:
-            return
+        if command is None or known is None or not known.ours or _place(comment) in known.notes:
+            return True
         if not may_order(comment.author, comment.association):
             self._say(f"#{pull.number}: {comment.author[:40]!a} may not give orders")
-            return
+            return True
         if isinstance(command, Malformed):
             self._note(known, comment, command.what)
-            return
+        elif self._may_be_next(command, comment, pull):
+            return False
+        else:
+            self._answer(command, comment, pull, known)
+        return True
+
+    def _may_be_next(self, command: Command, comment: Comment, pull: Pull) -> bool:
+        young = comment.updated > stamp(-PATIENCE_S)
+        return command.sha != pull.head_sha and young and not has_commit(self.root, command.sha)
+
+    def _answer(self, command: Command, comment: Comment, pull: Pull, known: Known) -> None:
         answer = admit(self.root, self.queue, command, comment, pull, known)
         if isinstance(answer, Refusal):
             self._note(known, comment, answer.why)
@@ -124,7 +155,7 @@ class Poll:
 
     def _note(self, known: Known, comment: Comment, text: str) -> None:
         said = cut(f"{comment.author}, {comment.created}: {text}")
-        notes = dict(list({**known.notes, str(comment.id): said}.items())[-MAX_NOTES:])
+        notes = dict(list({**known.notes, _place(comment): said}.items())[-MAX_NOTES:])
         self.queue.put_pull(known.model_copy(update={"notes": notes}))
 
     def tell(self) -> None:
@@ -140,9 +171,9 @@ class Poll:
         if digest != known.posted:
             self._login = self._login or self.github.login()
             put(self.github, known.pr, body, self._login)
+            self._shown(known)
             known = known.model_copy(update={"posted": digest})
             self.queue.put_pull(known)
-            self._shown(known)
         state, text = _stated(known, [job for job in self.queue.jobs() if (job.pr, job.sha) == (known.pr, known.sha)])
         if f"{known.sha} {state} {text}" != known.stated:
             self.github.set_state(known.sha, CHECK_NAME, state, text)
@@ -167,6 +198,11 @@ class Poll:
         return ""
 
 
+def _place(comment: Comment) -> str:
+    """Of an answer: a comment that is edited is another order."""
+    return f"{comment.id} {comment.updated}"
+
+
 def _stated(known: Known, jobs: list[Job]) -> tuple[State, str]:
     """The state of a commit, in a word and a line."""
     if not known.check.ok:
@@ -174,4 +210,5 @@ def _stated(known: Known, jobs: list[Job]) -> tuple[State, str]:
     if not jobs:
         return "success", f"every rule holds, +{known.check.added} -{known.check.removed} lines"
     last = jobs[-1]
-    return _STATES[last.state], f"{last.track} at {last.budget}: {last.verdict or last.state}"
+    state = "failure" if at_fault(last) else _STATES[last.state]
+    return state, f"{last.track} at {last.budget}: {last.verdict or last.state}"

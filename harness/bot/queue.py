@@ -2,7 +2,8 @@
 
 .blueberry/bot/jobs/<key>.json     a job, from the order to its verdict; the key is what makes it never run twice
 .blueberry/bot/pulls/<number>.json a pull request as it was last seen, and what it was last told
-.blueberry/bot/heard.json          up to when comments were read
+.blueberry/bot/heads/<key>/        the files of a job that came in a bundle
+.blueberry/bot/heard.json          up to when comments were read, and of which pull requests they have to be read again
 """
 
 from __future__ import annotations
@@ -10,13 +11,26 @@ from __future__ import annotations
 import contextlib
 import datetime
 import json
-from collections.abc import Container, Iterator
+from collections.abc import Container, Iterator, Mapping
 from pathlib import Path
-from typing import Annotated, TypeVar
+from typing import Annotated, Any, TypeVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
-from harness.bot.page import Amount, CellPart, CheckPart, FaultPart, JobPart, JobState, Line, PlanPart, Sha, Slug
+from harness.bot.head import LIMITS, Head
+from harness.bot.page import (
+    Amount,
+    CellPart,
+    CheckPart,
+    Digest,
+    FaultPart,
+    JobPart,
+    JobState,
+    Line,
+    PlanPart,
+    Sha,
+    Slug,
+)
 from harness.decide.cells import TopVerdict
 from harness.errors import MachineError
 from harness.records.atomic import write_atomically
@@ -25,6 +39,7 @@ from harness.tracks import BUDGETS, TRACKS
 
 Read = TypeVar("Read", bound=BaseModel)
 OPEN: frozenset[JobState] = frozenset({"waiting", "paused", "needs word", "running"})
+CUT_SHORT: frozenset[JobState] = frozenset({"refused", "failed"})  # ended without having been decided
 
 
 class _Closed(BaseModel):
@@ -51,6 +66,8 @@ class Job(_Closed):
     author: Line  # of the pull request
     asked_by: Line
     asked: Line  # ISO 8601: order of the queue
+    ordered: Line = ""  # ISO 8601: the latest comment that gave this order
+    patch_sha: Digest | None = None  # of the patch that was reviewed
     state: JobState = "waiting"
     shown: Line = ""  # when the pull request was told what this would cost
     approved_by: Line = ""
@@ -58,6 +75,7 @@ class Job(_Closed):
     cost_expected: Amount | None = None
     spent: dict[Line, Amount] = {}  # seconds by calendar month
     attempts: int = 0  # that ended by the machine's fault
+    again: Line = ""  # ISO 8601: no attempt before that
     live: Line = ""
     reason: Line = ""
     verdict: TopVerdict | None = None
@@ -71,6 +89,10 @@ class Job(_Closed):
     @property
     def seconds(self) -> float:
         return sum(self.spent.values())
+
+    def renewed_by(self, order: str) -> bool:
+        """Whether an order of that moment begins anew what has ended without a verdict."""
+        return self.state in CUT_SHORT and self.verdict is None and order > max(self.asked, self.ordered)
 
     def charged(self, seconds: float, month: str) -> Job:
         return self.model_copy(update={"spent": {**self.spent, month: self.spent.get(month, 0.0) + seconds}})
@@ -148,22 +170,43 @@ class Queue:
     def put_pull(self, known: Known) -> None:
         write_atomically(self.folder / "pulls" / f"{known.pr}.json", known.model_dump_json(indent=1) + "\n")
 
+    def head(self, job: Job) -> Head | None:
+        """The files with which a job came here in a bundle; None for one that came otherwise."""
+        folder = self.folder / "heads" / job.key
+        files = {name: (folder / name).read_bytes() for name in LIMITS if (folder / name).exists()}
+        return Head(job.sha, job.slug, files) if files else None
+
+    def put_head(self, job: Job, head: Head) -> None:
+        for name, content in head.files.items():
+            write_atomically(self.folder / "heads" / job.key / name, content)
+
     @property
     def heard(self) -> str | None:
-        path = self.folder / "heard.json"
-        return str(json.loads(path.read_text("utf-8"))["until"]) if path.exists() else None
+        """Up to when the comments of all pull requests were read."""
+        until = self._heard().get("until")
+        return str(until) if until else None
 
-    def hear(self, until: str) -> None:
-        write_atomically(self.folder / "heard.json", json.dumps({"until": until}) + "\n")
+    @property
+    def behind(self) -> dict[int, str]:
+        """Pull requests whose comments have to be read again from an earlier moment on."""
+        return {int(number): str(since) for number, since in self._heard().get("behind", {}).items()}
+
+    def hear(self, until: str | None, behind: Mapping[int, str] | None = None) -> None:
+        told = {"until": until, "behind": dict(behind or {})}
+        write_atomically(self.folder / "heard.json", json.dumps(told) + "\n")
+
+    def _heard(self) -> dict[str, Any]:
+        path = self.folder / "heard.json"
+        return dict(json.loads(path.read_text("utf-8"))) if path.exists() else {}
 
 
 def now() -> datetime.datetime:
     return datetime.datetime.now(datetime.UTC)
 
 
-def stamp() -> str:
-    """This moment as GitHub writes it."""
-    return now().strftime("%Y-%m-%dT%H:%M:%SZ")
+def stamp(later_s: float = 0.0) -> str:
+    """This moment, or one so much later, as GitHub writes it."""
+    return (now() + datetime.timedelta(seconds=later_s)).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def _read(kind: type[Read], path: Path) -> Read:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import shutil
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -24,11 +25,12 @@ SHARED = ("model_core", "baselines", "leaderboard", ".blueberry")
 
 @contextlib.contextmanager
 def planted(root: Path, head: Head) -> Iterator[Path]:
-    """The root of a submission for as long as the block runs; made anew every time."""
-    tree = root / ".blueberry" / "bot" / "trees" / f"{head.slug}-{head.sha}"
-    shutil.rmtree(tree, ignore_errors=True)
-    (tree / "submissions").mkdir(parents=True)
+    """The root of a submission for as long as the block runs; its own, whoever else looks at the same commit."""
+    trees = root / ".blueberry" / "bot" / "trees"
+    trees.mkdir(parents=True, exist_ok=True)
+    tree = Path(tempfile.mkdtemp(prefix=f"{head.slug}-", dir=trees))
     try:
+        (tree / "submissions").mkdir()
         for name in SHARED:
             (tree / name).symlink_to(root / name)
         for folder in (root / "submissions").iterdir():  # another submission may build on one of these

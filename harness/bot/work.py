@@ -81,7 +81,7 @@ def start(tree: Path, folder: Path, arguments: list[str]) -> Work:
     command = [sys.executable, "-c", _START, str(os.getpid()), *arguments]
     with open(folder / "answer.json", "wb") as out, open(folder / "said.txt", "wb") as err:
         process = subprocess.Popen(
-            command, cwd=tree, env=_environment(), stdin=subprocess.DEVNULL, stdout=out, stderr=err
+            command, cwd=tree, env=environment(), stdin=subprocess.DEVNULL, stdout=out, stderr=err
         )
     return Work(process, folder)
 
@@ -90,7 +90,7 @@ def run_arguments(job: Job) -> list[str]:
     return ["run", job.slug, "--official", "--track", job.track, "--budget", job.budget, "--json"]
 
 
-def _environment() -> dict[str, str]:
+def environment() -> dict[str, str]:
     """Without anything that looks like a secret: a stranger's code runs below this process."""
     return {key: value for key, value in os.environ.items() if not any(word in key.upper() for word in _SECRET)}
 

@@ -1,4 +1,4 @@
-"""Verbs of the bot: check, poll, drain, comment, status, dispatch, doctor."""
+"""Verbs of the bot: check, poll, publish, drain, comment, status, dispatch, doctor."""
 
 from __future__ import annotations
 
@@ -78,6 +78,16 @@ def bot_poll(
     return Said("\n".join(lines) or "nothing was asked for", {"ok": True, "jobs": _dumped(jobs)})
 
 
+@bot_app.command("publish")
+def bot_publish(repo: Repo = None, as_json: Json = False) -> Said:
+    """Finished results into one pull request that is kept up to date; then this clone is brought to main."""
+    from harness.bot.errand import deliver
+    from harness.bot.place import login_of
+
+    done = deliver(root(), _github(repo), login_of(root()))
+    return Said(done.last, {"ok": True, "pull_request": done.pull_request})
+
+
 @bot_app.command("comment")
 def bot_comment(
     pr: Pr,
@@ -152,18 +162,21 @@ def bot_dispatch(
 def bot_drain(
     max_hours: Annotated[float, typer.Option("--max-hours", min=0, help="Most that this box is rented for.")],
     max_cost: Annotated[float, typer.Option("--max-cost", min=0, help="Most that it may cost, by blueberry.toml.")],
-    bundle_in: Annotated[Path | None, typer.Option("--bundle-in", help="Jobs or results of another machine.")] = None,
+    bundle_in: Annotated[
+        Path | None, typer.Option("--bundle-in", help="Jobs or results of another machine, or a workflow's artifact.")
+    ] = None,
     bundle_out: Annotated[Path | None, typer.Option("--bundle-out", help="Where to write jobs or results.")] = None,
+    lost: Annotated[bool, typer.Option("--lost", help="Pack jobs that are away too: their machine is gone.")] = False,
     repo: Repo = None,
     as_json: Json = False,
 ) -> Said:
     """A maintainer's Sunday on a rented box: doctor, canary, queue, verdicts, board, one pull request."""
     from harness.bot import caps
     from harness.bot.drain import Limits
-    from harness.bot.errand import errand
+    from harness.bot.errand import Parcels, errand
 
-    here = root()
-    done = errand(here, caps.load(here), Limits(max_hours, max_cost), bundle_in, bundle_out, lambda: _github(repo), say)
+    here, parcels = root(), Parcels(bundle_in, bundle_out, lost)
+    done = errand(here, caps.load(here), Limits(max_hours, max_cost), parcels, lambda: _github(repo), say)
     lines = [*(_line(job) for job in done.ended), *(f"left: {_line(job)}" for job in done.left), done.last]
     data = {"ok": True, "ended": _dumped(done.ended), "left": _dumped(done.left), "pull_request": done.pull_request}
     return Said("\n".join(lines), {**data, "safe_to_destroy": done.safe})

@@ -54,6 +54,11 @@ def keep(root: Path, evaluation_id: str, salt: str) -> None:
     path.chmod(0o600)
 
 
+def is_here(root: Path, evaluation_id: str) -> bool:
+    """Whether the evaluation was begun on this machine, and can be finished on it."""
+    return _path(root, evaluation_id).exists()
+
+
 def recall(root: Path, evaluation_id: str, salt_sha256: str) -> str:
     """The salt of an open evaluation; raises MachineError when it was begun elsewhere."""
     path = _path(root, evaluation_id)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from harness.bot.command import Command
 from harness.bot.github import Comment, Pull
 from harness.bot.queue import Known, Queue
 from tests.bot.jobs import job, known
+from tests.bot.measured import REPOSITORY, measured
 from tests.bot.pages import SHA
 
 
@@ -86,23 +88,57 @@ def test_a_word_for_what_already_runs_changes_nothing(tmp_path: Path) -> None:
     assert asked(tmp_path, "8M", verb="approve") == running
 
 
-def test_only_official_confirmed_evaluations_of_this_very_patch_open_larger_budgets() -> None:
-    from harness.submission.patch import core_digest
+@pytest.mark.parametrize("state", ["failed", "refused"])
+def test_a_later_order_begins_anew_what_ended_without_a_verdict(tmp_path: Path, state: str) -> None:
+    ended = job(state=state, attempts=3, reason="no exchange rate", spent={"2026-01": 7.0})
+    Queue(tmp_path).put(ended)
+    again = asked(tmp_path, "8M", created="2026-01-03T00:00:00Z")
+    assert (again.state, again.attempts, again.reason, again.spent) == ("waiting", 0, "", {"2026-01": 7.0})
+    assert asked(tmp_path, "8M", created=ended.asked) == ended, "the order that it had is no new one"
+
+
+def test_an_order_that_was_given_twice_before_it_failed_does_not_begin_it_anew(tmp_path: Path) -> None:
+    queue = Queue(tmp_path)
+    queue.put(job())
+    queue.put(asked(tmp_path, "8M", created="2026-01-03T00:00:00Z"))
+    failed = job(**{**queue.jobs()[0].model_dump(), "state": "failed"})
+    queue.put(failed)
+    assert asked(tmp_path, "8M", created="2026-01-03T00:00:00Z") == failed
+    assert asked(tmp_path, "8M", created="2026-01-03T00:00:01Z").state == "waiting"
+
+
+@pytest.mark.parametrize("changed", [{"state": "failed", "verdict": "REJECT_NO_GAIN"}, {"state": "done"}])
+def test_what_has_a_verdict_is_never_measured_again(tmp_path: Path, changed: dict[str, str]) -> None:
+    Queue(tmp_path).put(job(**changed))
+    assert asked(tmp_path, "8M", created="2026-01-03T00:00:00Z") == job(**changed)
+
+
+def test_what_is_on_another_machine_is_not_begun_here(tmp_path: Path) -> None:
+    Queue(tmp_path).put(job(state="away"))
+    assert asked(tmp_path, "8M", created="2026-01-03T00:00:00Z").state == "away"
+
+
+@pytest.mark.parametrize(
+    ("changed", "opens"),
+    [
+        ({}, True),
+        ({"official": False}, False),
+        ({"invalidated": "leaky"}, False),
+        ({"core_id": "0" * 64}, False),
+        ({"patch_sha": "b" * 64}, False),
+        ({"slug": "another"}, False),
+        ({"budget": "100M"}, False),
+    ],
+)
+def test_only_an_official_confirmed_evaluation_of_this_very_patch_opens_larger_budgets(
+    tmp_path: Path, changed: dict[str, Any], opens: bool
+) -> None:
+    from harness.run.arms import track_core_id
     from harness.tracks import TRACKS
 
-    root = Path(__file__).parents[2]
-    from harness.records.store import Store
-
-    confirmed = [
-        one
-        for one in Store(root / "leaderboard").evaluations()
-        if one.slug == "token-smear" and one.closed and one.invalidated is None and one.official
-        if one.core_id == core_digest(root / "model_core", TRACKS["llm-tiny"].core_files)
-    ]
-    for one in confirmed:
-        assert one.patch_sha is not None
-        assert not module.confirmed_below(root, one.slug, "0" * 64, one.track, 10**9)
-        assert not module.confirmed_below(root, one.slug, one.patch_sha, one.track, 65_536)
-    assert module.confirmed_below(root, "token-smear", confirmed[-1].patch_sha or "", "llm-tiny", 10**8) == bool(
-        confirmed
-    )
+    shutil.copytree(REPOSITORY / "model_core", tmp_path / "model_core", ignore=shutil.ignore_patterns("__pycache__"))
+    core = track_core_id(tmp_path, TRACKS["llm-tiny"])
+    values = {"slug": "an-idea", "patch_sha": "a" * 64, "core_id": core, **changed}
+    measured(tmp_path, values.pop("slug"), values.pop("patch_sha"), **values)
+    assert module.confirmed_below(tmp_path, "an-idea", "a" * 64, "llm-tiny", 10**8) is opens
+    assert not module.confirmed_below(tmp_path, "an-idea", "a" * 64, "llm-tiny", 65_536), "no smaller budget"

@@ -9,17 +9,30 @@ from pathlib import Path
 
 import pytest
 
-from harness.bot.bundle import BOARD, ENTRY, jobs_bundle, read_bundle, records, results_bundle, take_records
+from harness.bot.bundle import (
+    BOARD,
+    ENTRY,
+    Asked,
+    asked_of,
+    jobs_bundle,
+    read_bundle,
+    records,
+    results_bundle,
+    take_records,
+)
 from harness.bot.head import Head
 from harness.bot.queue import Job
 from harness.bot.zipped import unzip, zipped
 from harness.errors import SubmissionError
 from harness.records import ledger
-from harness.records.store import Store
+from harness.records.store import Store, sha256
 from tests.bot.jobs import job
+from tests.bot.measured import measured
 
 REPOSITORY = Path(__file__).parents[2]
-SLUG = "token-smear"
+SLUG = "wide-smear"
+SMEAR = "2e3002b102e94e1f5d8ecdc0eb5b9005ff4b2333bbe04acf686d6ee658ae660c"
+ASKED = Asked(SLUG, SMEAR, "llm-tiny", "smoke")
 Change = Callable[[dict[str, bytes]], None]
 
 
@@ -31,7 +44,9 @@ def empty(tmp_path: Path) -> Path:
 
 def results(path: Path, change: Change = lambda files: None) -> Path:
     """A results bundle of a submission that this repository has measured, changed on its way."""
-    files = unzip(results_bundle("o/n", [job(slug=SLUG, state="done")], REPOSITORY), "x.zip")
+    asked = job(slug=SLUG, state="done", patch_sha=SMEAR, budget="smoke")
+    assert asked_of([asked]) == [ASKED]
+    files = unzip(results_bundle("o/n", [asked], REPOSITORY), "x.zip")
     change(files)
     path.write_bytes(zipped(files))
     return path
@@ -46,18 +61,19 @@ def test_jobs_arrive_with_the_very_files_that_were_reviewed(tmp_path: Path) -> N
 
 def test_results_arrive_whole_once_and_under_the_ledger(tmp_path: Path, empty: Path) -> None:
     bundle = read_bundle(results(tmp_path / "r.zip"))
-    new = take_records(empty, bundle, "r.zip")
-    assert new and records(empty, SLUG) == records(REPOSITORY, SLUG)
-    assert take_records(empty, bundle, "r.zip") == []
+    new = take_records(empty, bundle.records, [ASKED], "r.zip")
+    assert new and records(empty, [ASKED]) == records(REPOSITORY, [ASKED])
+    assert any(name.startswith("core-") for name in new), "the calibration that it stands on came along"
+    assert take_records(empty, bundle.records, [ASKED], "r.zip") == []
     ledger.verify(Store(empty / BOARD))
 
 
 def evaluation_of(files: dict[str, bytes]) -> str:
-    return next(name for name in files if "/evaluations/" in name)
+    return next(name for name in files if f"/evaluations/{SLUG}" in name)
 
 
 def run_of(files: dict[str, bytes]) -> str:
-    return next(name for name in files if "/runs/" in name)
+    return next(name for name in files if f"/runs/{SLUG}" in name)
 
 
 def better(files: dict[str, bytes]) -> None:
@@ -91,14 +107,77 @@ def another_place(files: dict[str, bytes]) -> None:
     files[f"{BOARD}/LEADERBOARD.md"] = b"we won"
 
 
+def another_salt(files: dict[str, bytes]) -> None:
+    name = evaluation_of(files)
+    files[name] = json.dumps({**json.loads(files[name]), "salt": "0" * 64}).encode()
+
+
+def without_a_salt(files: dict[str, bytes]) -> None:
+    name = evaluation_of(files)
+    files[name] = json.dumps({**json.loads(files[name]), "salt": None}).encode()
+
+
+def another_seed(files: dict[str, bytes]) -> None:
+    """A run that was drawn until it pleased, with everything else made to fit."""
+    run, name = run_of(files), evaluation_of(files)
+    told = json.loads(files[run])
+    files[run] = json.dumps({**told, "spec": {**told["spec"], "seed": 1}}).encode()
+    record = json.loads(files[name])
+    record["runs"][run.split("/")[3]] = sha256(files[run])
+    files[name] = json.dumps(record).encode()
+
+
+def a_stray_run(files: dict[str, bytes]) -> None:
+    files[f"{BOARD}/runs/another/{run_of(files).split('/')[3]}"] = files[run_of(files)]
+
+
 @pytest.mark.parametrize(
-    "change", [better, missing, unofficial, renamed, no_json, not_a_number, another_place], ids=lambda one: one.__name__
+    "change",
+    [
+        better,
+        missing,
+        unofficial,
+        renamed,
+        no_json,
+        not_a_number,
+        another_place,
+        another_salt,
+        without_a_salt,
+        another_seed,
+        a_stray_run,
+    ],
+    ids=lambda one: one.__name__,
 )
 def test_results_that_are_not_what_a_harness_writes_are_refused(tmp_path: Path, empty: Path, change: Change) -> None:
     bundle = read_bundle(results(tmp_path / "r.zip", change))
     with pytest.raises(SubmissionError) as caught:
-        take_records(empty, bundle, "r.zip")
+        take_records(empty, bundle.records, [ASKED], "r.zip")
     assert caught.value.faults[0].rule == "pull-artifact"
+    assert not list((empty / BOARD).rglob("*.json")), "nothing of it was used"
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        Asked("another", SMEAR, "llm-tiny", "smoke"),
+        Asked(SLUG, "0" * 64, "llm-tiny", "smoke"),
+        Asked(SLUG, None, "llm-tiny", "smoke"),
+        Asked(SLUG, SMEAR, "llm-tiny", "1M"),
+        Asked(SLUG, SMEAR, "llm-88m", "smoke"),
+    ],
+)
+def test_what_nobody_asked_for_does_not_come_in(tmp_path: Path, empty: Path, asked: Asked) -> None:
+    bundle = read_bundle(results(tmp_path / "r.zip"))
+    with pytest.raises(SubmissionError, match="nobody asked for"):
+        take_records(empty, bundle.records, [asked], "r.zip")
+
+
+def test_what_was_measured_here_meanwhile_stands_once_on_the_board(tmp_path: Path, empty: Path) -> None:
+    fields = {"provisional": False, "sandbox": "landlock"}
+    measured(tmp_path / "box", "an-idea", "a" * 64, salt="box", **fields)
+    measured(empty, "an-idea", "a" * 64, salt="home", **fields)
+    asked = [Asked("an-idea", "a" * 64, "llm-tiny", "smoke")]
+    assert take_records(empty, records(tmp_path / "box", asked), asked, "r.zip") == []
 
 
 def test_an_evaluation_that_is_here_already_is_never_replaced(tmp_path: Path) -> None:
@@ -110,7 +189,7 @@ def test_an_evaluation_that_is_here_already_is_never_replaced(tmp_path: Path) ->
         files[name] = json.dumps({**json.loads(files[name]), "title": "another title"}).encode()
 
     with pytest.raises(SubmissionError, match="another evaluation than the one here"):
-        take_records(home, read_bundle(results(tmp_path / "r.zip", other)), "r.zip")
+        take_records(home, read_bundle(results(tmp_path / "r.zip", other)).records, [ASKED], "r.zip")
 
 
 @pytest.mark.parametrize(

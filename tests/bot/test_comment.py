@@ -201,3 +201,16 @@ def test_the_bots_own_comment_is_edited_and_never_doubled() -> None:
 
 def test_a_page_shows_the_commit_that_it_speaks_of() -> None:
     assert f"`{SHA[:12]}`" in render(page(), "owner/name")
+
+
+def test_a_fault_of_the_machine_is_shown_with_its_mend_before_there_is_any_verdict() -> None:
+    fault = {"rule": "machine", "where": "llm-tiny at 8M", "what": "no exchange rate", "fix": "run the baseline | `x`"}
+    waiting = {**JOB, "state": "waiting", "reason": "attempt 1 of 3: no exchange rate", "faults": [fault]}
+    body = render(page(jobs=[waiting]), "o/n")
+    assert "waits at position 1" in body and "attempt 1 of 3" in body
+    assert "- `machine` llm-tiny at 8M: no exchange rate" in body
+    assert "  - mend: run the baseline" in body and "| `x`" not in body
+
+
+def test_what_another_machine_has_is_said_to_be_there() -> None:
+    assert "taken to another machine" in render(page(jobs=[{**JOB, "state": "away"}]), "o/n")

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -13,16 +15,23 @@ from harness.bot import work
 from harness.bot.bundle import read_bundle
 from harness.bot.caps import load
 from harness.bot.command import Command
-from harness.bot.dispatch import dispatch, ending, write
+from harness.bot.dispatch import _require_review, dispatch, ending, write
 from harness.bot.drain import Limits
-from harness.bot.errand import errand
-from harness.bot.github import GitHub
-from harness.bot.page import Page, read_page
+from harness.bot.errand import Parcels, errand
+from harness.bot.github import GitHub, Pull, Review
+from harness.bot.page import ENTRY, Page, read_page
+from harness.bot.publish import BRANCH
+from harness.bot.queue import Queue
+from harness.bot.zipped import unzip, zipped
 from harness.errors import SubmissionError, UsageError
+from harness.records.store import sha256
+from tests.bot import pages
 from tests.bot.conftest import Hub, git
+from tests.bot.gateway import Answer
+from tests.bot.measured import measured
 from tests.bot.test_engine import ANSWER, ENDS
 
-Dispatch = Callable[[str], Page]
+Change = Callable[[dict[str, Any], dict[str, bytes]], None]
 
 
 @pytest.fixture
@@ -102,8 +111,9 @@ def test_jobs_and_results_travel_in_bundles_and_end_in_one_pull_request(
     def connect() -> GitHub:
         return GitHub(hub.repository)
 
-    packed = errand(home, load(home), Limits(0, 0), None, jobs, connect, print)
+    packed = errand(home, load(home), Limits(0, 0), Parcels(None, jobs), connect, print)
     assert len(packed.left) == 1 and not packed.safe
+    assert [one.state for one in Queue(home).jobs()] == ["away"]
 
     box = tmp_path / "box"
     git(tmp_path, "clone", "--quiet", str(hub.remote), str(box))
@@ -112,19 +122,30 @@ def test_jobs_and_results_travel_in_bundles_and_end_in_one_pull_request(
     def no_token() -> GitHub:
         raise AssertionError("the box asks GitHub for nothing")
 
-    measured = errand(box, load(box), Limits(1, 10), jobs, back, no_token, print)
-    assert measured.safe and "safe to destroy" in measured.last
-    assert [one.verdict for one in measured.ended] == ["CONFIRMED"]
+    measured(box, "gain", packed.left[0].patch_sha or "", "test")
+    drained = errand(box, load(box), Limits(1, 10), Parcels(jobs, back), no_token, print)
+    assert drained.safe and drained.last.endswith("; safe to destroy")
+    assert [one.verdict for one in drained.ended] == ["CONFIRMED"]
     assert read_bundle(back).kind == "results"
 
     monkeypatch.setenv("GITHUB_TOKEN", hub.environment()["GITHUB_TOKEN"])
-    (home / "leaderboard" / "evaluations").mkdir(exist_ok=True)
-    published = errand(home, load(home), Limits(0, 0), back, None, connect, print)
-    assert published.pull_request is not None and "safe to destroy" in published.last
-    branch = git(hub.remote, "for-each-ref", "--format=%(refname)", "refs/heads/bot/").splitlines()[-1]
-    changed = git(hub.remote, "diff", "--name-only", "main", branch).splitlines()
+    published = errand(home, load(home), Limits(0, 0), Parcels(back), connect, print)
+    assert published.pull_request is not None and f"in #{published.pull_request}" in published.last
+    assert [(one.state, one.verdict) for one in Queue(home).jobs()] == [("done", "CONFIRMED")]
+    changed = git(hub.remote, "diff", "--name-only", "main", BRANCH).splitlines()
     assert changed and all(path.startswith("leaderboard/") for path in changed)
     assert git(home, "status", "--porcelain", "--", "submissions", "model_core") == ""
+
+
+def test_what_is_half_run_at_home_is_not_begun_on_a_box(hub: Hub, number: int, tmp_path: Path) -> None:
+    sha, root = hub.gateway.head_of(number), hub.clone.root
+    hub.say("maintainer", number, f"/bench test {sha}")
+    patch = sha256((hub.gain / "patch.diff").read_bytes())
+    measured(root, "gain", patch, "test", close=False)
+    parcels = Parcels(None, tmp_path / "jobs.zip")
+    packed = errand(root, load(root), Limits(0, 0), parcels, lambda: GitHub(hub.repository), print)
+    assert packed.last.startswith("0 jobs are in") and "1 stay here, where they are half run" in packed.last
+    assert [one.state for one in Queue(root).jobs()] == ["waiting"]
 
 
 def test_a_word_of_the_box_without_run_files_is_no_verdict(
@@ -140,15 +161,8 @@ def test_a_word_of_the_box_without_run_files_is_no_verdict(
         poll.look()
     job = poll.queue.jobs()[0].model_copy(update={"state": "done", "verdict": "CONFIRMED"})
     (tmp_path / "r.zip").write_bytes(results_bundle(hub.repository, [job], hub.clone.root))
-    errand(
-        hub.clone.root,
-        load(hub.clone.root),
-        Limits(0, 0),
-        tmp_path / "r.zip",
-        None,
-        lambda: GitHub(hub.repository),
-        print,
-    )
+    root, parcels = hub.clone.root, Parcels(tmp_path / "r.zip")
+    errand(root, load(root), Limits(0, 0), parcels, lambda: GitHub(hub.repository), print)
     assert poll.queue.jobs()[0].verdict is None
 
 
@@ -156,9 +170,9 @@ def test_a_bundle_of_another_repository_is_refused(hub: Hub, number: int, tmp_pa
     from harness.bot.bundle import results_bundle
 
     (tmp_path / "r.zip").write_bytes(results_bundle("other/name", [], hub.clone.root))
-    root = hub.clone.root
+    root, parcels = hub.clone.root, Parcels(tmp_path / "r.zip")
     with pytest.raises(UsageError, match="other/name"):
-        errand(root, load(root), Limits(0, 0), tmp_path / "r.zip", None, lambda: GitHub(hub.repository), print)
+        errand(root, load(root), Limits(0, 0), parcels, lambda: GitHub(hub.repository), print)
 
 
 def test_a_damaged_artifact_reaches_no_comment(hub: Hub, number: int, tmp_path: Path) -> None:
@@ -166,3 +180,143 @@ def test_a_damaged_artifact_reaches_no_comment(hub: Hub, number: int, tmp_path: 
     with pytest.raises(SubmissionError):
         read_page(tmp_path / "a.json", number, hub.gateway.head_of(number))
     assert hub.comments(number) == []
+
+
+def artifact(hub: Hub, number: int, out: Path, change: Change = lambda page, files: None) -> Path:
+    """What a workflow's machine hands back after a confirmed measurement, changed on its way."""
+    sha = hub.gateway.head_of(number)
+    hub.say("maintainer", number, f"/bench test {sha}")
+    page, _ = dispatched(hub, number, sha)
+    runner = out.parent / "runner"
+    measured(runner, "gain", page.check.patch_sha or "", "test")
+    write(page, runner, out)
+    files = unzip(out.read_bytes(), out.name)
+    told = json.loads(files[ENTRY])
+    change(told, files)
+    out.write_bytes(zipped({**files, ENTRY: json.dumps(told).encode()}))
+    return out
+
+
+def test_what_a_workflow_measured_reaches_the_board(hub: Hub, number: int, tmp_path: Path) -> None:
+    path, root = artifact(hub, number, tmp_path / "result.zip"), hub.clone.root
+    done = errand(root, load(root), Limits(0, 0), Parcels(path), lambda: GitHub(hub.repository), print)
+    assert done.pull_request is not None and done.last.startswith("1 new evaluations; the results are in #")
+    changed = git(hub.remote, "diff", "--name-only", "main", BRANCH).splitlines()
+    assert [name for name in changed if name.startswith("leaderboard/evaluations/gain-llm-tiny-test-")]
+
+
+def another_slug(page: dict[str, Any], files: dict[str, bytes]) -> None:
+    page["slug"] = "another"
+
+
+def another_patch(page: dict[str, Any], files: dict[str, bytes]) -> None:
+    page |= {"patch": pages.PATCH, "check": pages.values()["check"]}
+
+
+def another_budget(page: dict[str, Any], files: dict[str, bytes]) -> None:
+    page["jobs"][0]["budget"] = "smoke"
+
+
+def another_track(page: dict[str, Any], files: dict[str, bytes]) -> None:
+    page["jobs"][0]["track"] = "llm-88m"
+
+
+def another_commit(page: dict[str, Any], files: dict[str, bytes]) -> None:
+    page["sha"] = page["jobs"][0]["sha"] = "f" * 40
+
+
+def unfinished(page: dict[str, Any], files: dict[str, bytes]) -> None:
+    page["jobs"][0]["state"] = "running"
+
+
+def another_salt(page: dict[str, Any], files: dict[str, bytes]) -> None:
+    name = next(name for name in files if "/evaluations/" in name)
+    files[name] = files[name].replace(b'"salt": "5a17"', b'"salt": "5a18"')
+
+
+def another_file(page: dict[str, Any], files: dict[str, bytes]) -> None:
+    files["leaderboard/LEADERBOARD.md"] = b"we won"
+
+
+def a_stranger(page: dict[str, Any], files: dict[str, bytes]) -> None:
+    files["sitecustomize.py"] = b"x"
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        another_slug,
+        another_patch,
+        another_budget,
+        another_track,
+        another_commit,
+        unfinished,
+        another_salt,
+        another_file,
+        a_stranger,
+    ],
+    ids=lambda one: one.__name__,
+)
+def test_an_artifact_that_git_does_not_bear_out_reaches_no_board(
+    hub: Hub, number: int, tmp_path: Path, change: Change
+) -> None:
+    path, root = artifact(hub, number, tmp_path / "result.zip", change), hub.clone.root
+    with pytest.raises(SubmissionError) as caught:
+        errand(root, load(root), Limits(0, 0), Parcels(path), lambda: GitHub(hub.repository), print)
+    assert {fault.rule for fault in caught.value.faults} == {"pull-artifact"}
+    assert git(root, "status", "--porcelain", "--", "leaderboard") == ""
+
+
+SHA = "0" * 40
+
+
+def reviewed(*reviews: Review) -> bool:
+    """Whether these reviews, oldest first, let a commit be measured; maintainers are whom the association calls so."""
+    hub: Any = SimpleNamespace(reviews=lambda _: list(reviews))
+    try:
+        _require_review(hub, Pull(7, SHA, "contributor", "", True), [], lambda _, association: association == "OWNER")
+    except UsageError:
+        return False
+    return True
+
+
+def review(state: str, author: str = "ada", sha: str = SHA, association: str = "OWNER") -> Review:
+    return Review(author, association, state, sha)
+
+
+def test_the_last_word_of_a_reviewer_holds() -> None:
+    assert reviewed(review("APPROVED")) and reviewed(review("CHANGES_REQUESTED"), review("APPROVED"))
+    assert reviewed(review("APPROVED"), review("COMMENTED")), "a remark takes nothing back"
+    for later in ("CHANGES_REQUESTED", "DISMISSED"):
+        assert not reviewed(review("APPROVED"), review(later))
+        assert reviewed(review("APPROVED"), review(later, "eve", association="NONE"))
+    assert not reviewed(review("APPROVED", sha="1" * 40)) and not reviewed(review("APPROVED", association="NONE"))
+
+
+def test_a_review_of_an_account_that_is_gone_is_read_and_counts_for_nothing(hub: Hub, number: int) -> None:
+    sha = hub.gateway.head_of(number)
+    gone = {"id": 1, "author_association": "OWNER", "body": "", "body_html": "", "body_text": "", "commit_id": sha}
+    gone |= {"html_url": "", "user": None, "state": "APPROVED", "submitted_at": "2026-01-01T00:00:00Z"}
+    gone |= {"pull_request_url": "", "_links": {}}
+
+    def answer(method: str, path: str) -> Answer | None:
+        told = json.dumps([gone]).encode()
+        return (200, {"Content-Type": "application/json"}, told) if "/reviews" in path else None
+
+    hub.gateway.faults.append(answer)
+    assert [(one.author, one.state) for one in GitHub(hub.repository).reviews(number)] == [("", "APPROVED")]
+    with pytest.raises(UsageError, match="no maintainer has reviewed"):
+        dispatched(hub, number, sha)
+
+
+def test_an_invalid_submission_fails_in_a_workflow_as_it_does_with_the_pull_bot() -> None:
+    from harness.bot.poll import _stated
+    from tests.bot.jobs import job, known
+
+    invalid = job(state="done", verdict="INVALID", budget="8M")
+    told = pages.page(jobs=[pages.done(verdict="INVALID")])
+    assert ending(told, Command("bench", "8M", None, told.sha))[0] == 1
+    assert _stated(known(), [invalid])[0] == "failure"
+    fine = pages.page(jobs=[pages.done(verdict="REJECT_WORSE")])
+    assert ending(fine, Command("bench", "8M", None, fine.sha))[0] == 0
+    assert _stated(known(), [job(state="done", verdict="REJECT_WORSE")])[0] == "success"

@@ -63,8 +63,8 @@ def test_a_verdict_is_taken_from_what_the_harness_printed(make: Make) -> None:
 
 def test_a_job_that_has_ended_is_never_run_again(make: Make) -> None:
     engine = make()
-    for state in ("done", "refused", "failed", "needs word"):
-        engine.queue.put(job(pr=len(state), state=state))
+    for number, state in enumerate(("done", "refused", "failed", "needs word", "away"), 1):
+        engine.queue.put(job(pr=number, state=state))
     with engine:
         assert not engine.advance(60)
     assert not (engine.queue.folder / "work").exists()
@@ -97,11 +97,61 @@ def test_a_refusal_of_the_harness_is_the_jobs(make: Make, code: int, state: str)
     assert ended.state == state and "does not fit" in ended.reason and ended.faults[0].rule == "patch-stale"
 
 
-def test_a_machine_that_fails_is_tried_a_few_times_and_then_given_up(make: Make) -> None:
+MISSING = {"rule": "machine", "where": "llm-tiny at 8M", "what": "no exchange rate", "fix": "blueberry baseline"}
+
+
+def test_a_machine_that_fails_is_not_asked_again_in_one_breath(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    engine = make({"ok": False, "faults": [MISSING]}, 3)
+    engine.queue.put(job())
+    (left,) = drain(engine)
+    assert (left.state, left.attempts, left.faults[0].fix) == ("waiting", 1, "blueberry baseline")
+    assert "no exchange rate; tried again after" in left.reason
+    monkeypatch.setattr(module, "stamp", lambda later_s=0.0: "9999" if later_s == 0 else "99999")
+    (left,) = drain(engine)
+    assert left.attempts == 2, "its pause is over"
+
+
+def test_while_one_job_pauses_the_next_one_runs(make: Make) -> None:
+    engine = make()
+    engine.queue.put(job(pr=1, asked="2026-01-01", again="9999-01-01T00:00:00Z"))
+    engine.queue.put(job(pr=2, asked="2026-01-02"))
+    assert [(one.pr, one.state) for one in drain(engine)] == [(1, "waiting"), (2, "done")]
+
+
+@pytest.mark.parametrize("code", [1, 2])
+def test_a_harness_that_crashes_without_a_word_is_no_fault_of_the_submission(make: Make, code: int) -> None:
+    engine = make("", code)
+    engine.queue.put(job())
+    assert [(one.state, one.attempts) for one in drain(engine)] == [("waiting", 1)]
+
+
+def test_a_head_that_cannot_be_read_ends_its_own_job_and_no_other(make: Make) -> None:
+    from harness.errors import SubmissionError
+    from harness.rules import fault
+
+    engine = make()
+    good = engine._head_of
+
+    def head_of(one: Job) -> Head:
+        if one.pr == 1:
+            raise SubmissionError(fault("pull-outside", "0123", "changes nothing"))
+        return good(one)
+
+    engine._head_of = head_of
+    engine.queue.put(job(pr=1, asked="2026-01-01"))
+    engine.queue.put(job(pr=2, asked="2026-01-02"))
+    assert [(one.state, one.reason) for one in drain(engine)] == [("refused", "changes nothing"), ("done", "")]
+
+
+def test_a_machine_that_fails_is_tried_a_few_times_and_then_given_up(
+    make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "PAUSES_S", (0.0, 0.0))
     engine = make("", 3)
     engine.queue.put(job())
     (ended,) = drain(engine)
     assert (ended.state, ended.attempts) == ("failed", MAX_ATTEMPTS) and "pair 1" in ended.reason
+    assert f"/bench 8M llm-tiny {ended.sha}" in ended.reason, "how it is ordered again"
 
 
 def test_a_run_whose_faults_are_the_submissions_has_a_verdict(make: Make) -> None:

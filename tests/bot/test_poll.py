@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from harness.bot import engine as engine_module
+from harness.bot import poll as poll_module
 from harness.bot import work
 from harness.bot.caps import load
 from harness.bot.comment import MARKER
 from harness.bot.github import GitHub
 from harness.bot.poll import Poll
 from harness.bot.queue import Job
-from tests.bot.conftest import TOKENS, Hub
+from harness.errors import MachineError
+from tests.bot.conftest import TOKENS, Hub, git
 from tests.bot.gateway import Answer
 from tests.bot.test_engine import ANSWER, ENDS
 
@@ -248,3 +251,134 @@ def test_what_a_job_spent_is_known_after_a_restart(hub: Hub, poll: MakePoll, num
     poll().once(1)
     jobs: list[Job] = poll().queue.jobs()
     assert jobs[0].seconds > 0 and jobs[0].asked_by == "maintainer"
+
+
+def commit(hub: Hub) -> str:
+    """A commit of the contributor that is not pushed yet."""
+    (hub.fork.root / "submissions" / "gain" / "README.md").write_text("clearer words\n")
+    git(hub.fork.root, "add", "-A")
+    git(hub.fork.root, "commit", "--quiet", "-m", "clearer words")
+    return git(hub.fork.root, "rev-parse", "HEAD")
+
+
+def look(bot: Poll) -> None:
+    with bot.queue.lock():
+        bot.look()
+
+
+def test_an_order_that_is_seen_before_the_head_that_it_names_is_heard_at_the_next_look(
+    hub: Hub, poll: MakePoll, number: int
+) -> None:
+    bot, sha = poll(), commit(hub)
+    look(bot)
+    order(hub, number, sha=sha)
+    look(bot)
+    known = bot.queue.pull(number)
+    assert known is not None and known.notes == {} and bot.queue.behind.keys() == {number}
+    git(hub.fork.root, "push", "--quiet", str(hub.remote), f"HEAD:refs/pull/{number}/head")
+    look(bot)
+    assert [(one.sha, one.state) for one in bot.queue.jobs()] == [(sha, "waiting")] and bot.queue.behind == {}
+
+
+def test_an_order_on_a_commit_that_never_comes_is_answered(
+    hub: Hub, poll: MakePoll, number: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(poll_module, "PATIENCE_S", -60.0)
+    order(hub, number, sha="e" * 40)
+    bot = poll()
+    bot.once(1)
+    assert states(bot) == [] and "not eeeeeeeeeeee" in own(hub, number)[0]
+
+
+def test_comments_are_read_before_heads(hub: Hub, poll: MakePoll, number: int) -> None:
+    """A head and an order that come in between are then both new, instead of an order on an old head."""
+    bot = poll()
+    look(bot)
+    hub.gateway.requests.clear()
+    look(bot)
+    paths = [path for _, path in hub.gateway.requests]
+    comments = next(at for at, path in enumerate(paths) if "/issues/comments" in path)
+    assert comments < next(at for at, path in enumerate(paths) if "/pulls" in path)
+
+
+def test_an_order_that_is_mended_in_place_is_heard(hub: Hub, poll: MakePoll, number: int) -> None:
+    said = hub.say("maintainer", number, "/bench tset")
+    bot = poll()
+    bot.once(1)
+    assert "the form is" in own(hub, number)[0]
+    time.sleep(1.1)  # GitHub's times are whole seconds
+    body = f"/bench test {hub.gateway.head_of(number)}"
+    hub.call("maintainer", "PATCH", f"/issues/comments/{said}", {"body": body})
+    bot.once(1)
+    assert states(bot) == ["done"]
+
+
+def test_a_pull_request_that_cannot_be_met_keeps_no_other_waiting(
+    hub: Hub, poll: MakePoll, number: int, said: list[str]
+) -> None:
+    order(hub, number)
+    bot, fork = poll(), hub.fork.root
+    look(bot)
+    head = git(fork, "rev-parse", "HEAD")
+    git(fork, "checkout", "--quiet", "--orphan", "alone")
+    git(fork, "commit", "--quiet", "-m", "nothing in common with main")
+    git(fork, "push", "--quiet", "--force", str(hub.remote), f"HEAD:refs/pull/{number}/head")
+    order(hub, number)
+    look(bot)
+    assert "has no commit in common" in said[-1]
+    assert bot.queue.heard is not None and bot.queue.behind.keys() == {number}
+    heard = bot.queue.heard
+    look(bot)
+    assert bot.queue.heard >= heard and bot.queue.behind.keys() == {number}, "its own orders wait for it alone"
+    git(fork, "push", "--quiet", "--force", str(hub.remote), f"{head}:refs/pull/{number}/head")
+    look(bot)
+    assert bot.queue.behind == {} and states(bot) == ["waiting"]
+
+
+def test_a_fault_of_the_machine_is_shown_with_its_mend_and_a_later_order_begins_again(
+    hub: Hub, poll: MakePoll, number: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fault = {"rule": "machine", "where": "llm-tiny at test", "what": "no exchange rate", "fix": "run the baseline"}
+    answer = json.dumps({"ok": False, "faults": [fault]})
+    monkeypatch.setattr(engine_module, "PAUSES_S", ())
+    monkeypatch.setattr(engine_module, "MAX_ATTEMPTS", 1)
+    monkeypatch.setattr(engine_module, "run_arguments", lambda _: [answer, "3"])
+    order(hub, number)
+    bot = poll()
+    bot.once(1)
+    assert states(bot) == ["failed"]
+    (body,) = own(hub, number)
+    assert "failed on this machine" in body and "no exchange rate" in body and "mend: run the baseline" in body
+    monkeypatch.setattr(engine_module, "run_arguments", lambda _: [json.dumps(ANSWER), "0"])
+    bot.once(1)
+    assert states(bot) == ["failed"], "the order that it had is no new one"
+    time.sleep(1.1)
+    order(hub, number)
+    bot.once(1)
+    assert states(bot) == ["done"] and "CONFIRMED" in own(hub, number)[0]
+
+
+def test_an_invalid_submission_has_a_red_check(
+    hub: Hub, poll: MakePoll, number: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    invalid = json.dumps({**ANSWER, "ok": False, "verdict": "INVALID"})
+    monkeypatch.setattr(engine_module, "run_arguments", lambda _: [invalid, "1"])
+    order(hub, number)
+    poll().once(1)
+    assert hub.gateway.statuses[-1]["state"] == "failure"
+
+
+def test_what_was_posted_is_written_down_only_once_it_counts_as_shown(
+    hub: Hub, poll: MakePoll, number: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Cut off in between, the other order would leave a word that can never be given."""
+    bot = poll()
+    order(hub, number)
+    look(bot)
+    bot.queue.put(bot.queue.jobs()[0].model_copy(update={"state": "needs word"}))
+    with monkeypatch.context() as cut_off:
+        cut_off.setattr(bot, "_shown", lambda _: (_ for _ in ()).throw(MachineError("x", "cut off", "x")))
+        bot.tell()
+    assert bot.queue.jobs()[0].shown == ""
+    bot.tell()
+    assert bot.queue.jobs()[0].shown != "" and len(own(hub, number)) == 1

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
+from harness.bot.head import Head
 from harness.bot.queue import Queue
 from harness.errors import MachineError
 from tests.bot.jobs import job, known
@@ -59,5 +60,15 @@ def test_a_damaged_file_is_named(tmp_path: Path) -> None:
 
 def test_up_to_when_comments_were_heard_is_remembered(tmp_path: Path) -> None:
     assert Queue(tmp_path).heard is None
-    Queue(tmp_path).hear("2026-01-01T00:00:00Z")
+    Queue(tmp_path).hear("2026-01-01T00:00:00Z", {7: "2025-12-31T00:00:00Z"})
     assert Queue(tmp_path).heard == "2026-01-01T00:00:00Z"
+    assert Queue(tmp_path).behind == {7: "2025-12-31T00:00:00Z"}
+    Queue(tmp_path).hear(None)
+    assert (Queue(tmp_path).heard, Queue(tmp_path).behind) == (None, {})
+
+
+def test_the_files_of_a_job_from_elsewhere_are_kept_with_it(tmp_path: Path) -> None:
+    queue, one = Queue(tmp_path), job()
+    assert queue.head(one) is None
+    queue.put_head(one, Head(one.sha, one.slug, {"patch.diff": b"x"}))
+    assert Queue(tmp_path).head(one) == Head(one.sha, one.slug, {"patch.diff": b"x"})

@@ -6,12 +6,15 @@ import json
 import os
 import shutil
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pytest
+from typer.main import get_command
 
+from harness.cli import ClickException, app
 from tests.conftest import COMMAND, REPOSITORY
 from tests.workflows.runner import REPO, TOKEN, Job, Runner, git, load
 
@@ -83,6 +86,10 @@ class World:
         github = {"event_name": name, "event": event, "ref": ref, "sha": self.main, "repository": REPO, "token": TOKEN}
         return self.runner.run(load(REPOSITORY / ".github" / "workflows" / f"{workflow}.yml"), github, inputs)
 
+    def not_understood(self) -> list[str]:
+        """What the real command line would answer to the calls that it does not take."""
+        return [said for words in self.calls() if (said := misread(words))]
+
     def _calls(self) -> list[tuple[str, list[str], bool]]:
         recorded = self.folder / "calls.jsonl"
         return [tuple(json.loads(line)) for line in recorded.read_text().splitlines()] if recorded.exists() else []
@@ -138,9 +145,26 @@ def upstream_with_board(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return _origin(tmp_path_factory.mktemp("upstream-with-board"), FOLDERS + BOARD)
 
 
+def misread(words: list[str]) -> str:
+    """What the real application has against a call of `blueberry`; nothing is run. Empty: every word has its place."""
+    command: Any = get_command(app)
+    context = command.make_context("blueberry", ["--help"], resilient_parsing=True)
+    try:
+        while hasattr(command, "commands"):
+            name, command, words = command.resolve_command(context, words)
+            if command is None:
+                return f"no command {words}"
+        command.make_context(name, list(words), parent=context)
+    except ClickException as error:
+        return f"{' '.join(words)}: {error}"
+    return ""
+
+
 @pytest.fixture
-def world(tmp_path: Path, upstream: tuple[Path, str]) -> World:
-    return _world(tmp_path, *upstream)
+def world(tmp_path: Path, upstream: tuple[Path, str]) -> Iterator[World]:
+    made = _world(tmp_path, *upstream)
+    yield made
+    assert made.not_understood() == [], "a workflow calls what the command line does not have"
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import REPOSITORY
-from tests.workflows.conftest import PR, World, commit
+from tests.workflows.conftest import PR, World, commit, misread
 from tests.workflows.runner import REPO, commands, git, load
 
 HOSTILE = (
@@ -287,6 +287,19 @@ def test_without_a_node_that_can_run_it_one_linter_is_left_out_and_said_so(world
 
 
 # --- the runner itself: what these tests would miss if it were wrong ---
+
+
+def test_a_call_that_the_command_line_does_not_know_would_be_seen() -> None:
+    good = ["bot", "status", "--pr", "7", "--sha", "a" * 40, "--state", "success", "--repo", REPO]
+    assert misread(good) == "" and misread(["leaderboard", "--check"]) == ""
+    for words in (
+        [word.replace("--state", "--status") for word in good],
+        [*good, "--force"],
+        good[:-3],
+        ["bot", "state"],
+        ["bot", "check"],
+    ):
+        assert misread(words) != "", words
 
 
 def test_an_injection_would_be_seen(world: World, tmp_path: Path) -> None:
