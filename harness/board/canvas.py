@@ -130,8 +130,14 @@ def point(axes: Axes) -> tuple[float, float]:
     return (right - left) * inch / (72 * box.width), (high - low) * inch / (72 * box.height)
 
 
-def beside(axes: Axes, x: float, y: float, text: str, lines: Sequence[Sequence[tuple[float, float]]]) -> None:
-    """A bold label at a point, on the side where it lies inside the axes and on the least of the lines."""
+Lines = Sequence[Sequence[tuple[float, float]]]
+
+
+def beside(axes: Axes, x: float, y: float, text: str, lines: Lines, names: Lines = ()) -> None:
+    """A bold label at a point, on the side where it lies inside the axes, on no name and on the least of the lines.
+
+    A name is given as the line through its middle.
+    """
     width, height = 6.8 * max(map(len, text.split("\n"))) + 6, 15.0 * (text.count("\n") + 1)  # points
     (left, right), (low, high) = axes.get_xlim(), axes.get_ylim()
     across, up = point(axes)
@@ -142,9 +148,10 @@ def beside(axes: Axes, x: float, y: float, text: str, lines: Sequence[Sequence[t
         x1, y1 = x0 + across * width, y0 + up * height
         outside = 1000 * (x0 < left or x1 > right or y0 < low or y1 > high)
         grid = np.linspace(x0, x1, 32)
-        for line in lines:
-            met = np.interp(grid, [n for n, _ in line], [t for _, t in line], left=np.nan, right=np.nan)
-            outside += int(((met > y0) & (met < y1)).sum())
+        for weight, room, each in ((1, 0.0, lines), (30, 8.0 * up, names)):
+            for line in each:
+                met = np.interp(grid, [n for n, _ in line], [t for _, t in line], left=np.nan, right=np.nan)
+                outside += weight * int(((met > y0 - room) & (met < y1 + room)).sum())
         return outside
 
     sides = ((1, 0), (0, 1), (0, -1), (-1, 0), (1, 1), (1, -1), (-1, 1), (-1, -1))

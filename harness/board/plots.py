@@ -151,8 +151,8 @@ def _path(axes: Axes, trace: Trace, low: float, high: float, names: Sequence[Lin
     marker = "o" if value == shown[-1] else ("^" if value > 0 else "v")
     axes.plot(n[-1:], shown[-1:], color=INK, marker=marker, markersize=9, zorder=4)
     zero = ((1.0, 0.0), (trace.max_pairs + 1.0, 0.0))
-    lines = [line for line in (trace.accept, trace.futility, tuple(zip(n, shown, strict=True)), zero, *names) if line]
-    beside(axes, n[-1], shown[-1], f"{trace.outcome}\nT = {_said(value)}", lines)
+    lines = [line for line in (trace.accept, trace.futility, tuple(zip(n, shown, strict=True)), zero) if line]
+    beside(axes, n[-1], shown[-1], f"{trace.outcome}\nT = {_said(value)}", lines, names)
 
 
 def _slopes_title(panels: Sequence[tuple[str, Sequence[Slope]]], unit: str) -> str:

@@ -35,7 +35,7 @@ def samplers(torch: Any, *names: str) -> list[Any]:
     class Reader(sample.Reader):  # type: ignore[misc, name-defined]
         def logits(self, ids: Any) -> Any:
             if ids.shape[1].bit_count() == 1:
-                self.caches = []
+                self.caches: Any = []
             return super().logits(ids)
 
         def anew(self, ids: Any) -> Any:
@@ -43,7 +43,7 @@ def samplers(torch: Any, *names: str) -> list[Any]:
             super().anew(torch.cat((ids, following), dim=1)[:, -self.model.config.max_seq_len :])
             return self.pieces(ids) if self.in_pieces else self.whole(ids)
 
-    sample.Reader = Reader
+    sample.Reader = Reader  # type: ignore[attr-defined]
     return [sample, *others]
 
 
