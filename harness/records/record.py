@@ -149,6 +149,7 @@ class EvaluationRecord(_Frozen):
     title: str = ""
     authors: tuple[str, ...] = ()
     patch_sha: str | None
+    program: str | None = None  # digest of what the patched core computes, without its words; None in old records
     added: int = 0  # lines
     removed: int = 0
     supersedes: str | None = None

@@ -30,6 +30,7 @@ from harness.run.measure import Prepared, measure_of
 from harness.run.race import Bench, Reporter, race
 from harness.submission.manifest import Manifest
 from harness.submission.patch import PatchedCore
+from harness.submission.program import program_digest
 from harness.tracks import Budget, Track
 
 
@@ -137,17 +138,19 @@ def _hold_to_what_was_frozen(evaluation: EvaluationRecord, contest: Contest) -> 
 
 
 def _earlier_tries(contest: Contest) -> int:
-    """Evaluations of the same idea in this cell: of this slug, of one that it supersedes, or of this very patch.
+    """Evaluations of the same idea in this cell: of this slug, of one that it supersedes, of this very patch, or of one
+    that differs from it in comments, layout and docstrings alone.
 
     Open ones count as well, and so do other claims of the same patch: each had its draw.
     """
     past = contest.store.evaluations()
     forced = promotions.forced(promotions.read(contest.root / "leaderboard"))
     idea = superseded(contest.slug, contest.manifest.supersedes, past)
+    sha, program = contest.patched.patch_sha, program_digest(contest.patched.folder)
     return sum(
         1
         for evaluation in past
-        if (evaluation.slug in idea or evaluation.patch_sha == contest.patched.patch_sha)
+        if (evaluation.slug in idea or evaluation.patch_sha == sha or evaluation.program == program)
         and evaluation.claimed >= contest.claimed  # what was only tried out is no draw for a claim
         and (evaluation.track, evaluation.budget) == (contest.track.name, contest.budget.name)
         # a rebase that a promotion forces is no re-submission, also where this track's own files have not moved
@@ -223,6 +226,7 @@ def _promise(contest: Contest, banks: Banks, owed: Debts, salt_sha256: str) -> E
         title=contest.manifest.title,
         authors=tuple(author.name for author in contest.manifest.authors),
         patch_sha=contest.patched.patch_sha,
+        program=program_digest(contest.patched.folder),
         added=contest.patched.added,
         removed=contest.patched.removed,
         supersedes=contest.manifest.supersedes,

@@ -21,6 +21,7 @@ from harness.run.attempts import MACHINE_FAULTS, settled
 from harness.run.evaluate import _check_official, _earlier_tries, next_round, next_runs, superseded, to_be_run_again
 from harness.run.race import Bench
 from harness.run.seeds import core_first
+from harness.submission.program import program_digest
 from harness.tracks import budget_named, track_named
 from tests.decide.conftest import make_evaluation, make_runs
 
@@ -175,7 +176,7 @@ def test_a_rebase_that_a_promotion_forced_is_no_second_try_and_another_patch_is_
         store=store,
         slug=first.slug,
         manifest=SimpleNamespace(supersedes=None),
-        patched=SimpleNamespace(patch_sha="1" * 64),
+        patched=SimpleNamespace(patch_sha="1" * 64, folder=tmp_path),
         claimed=True,
         track=track_named(first.track),
         budget=budget_named(first.budget),
@@ -198,6 +199,10 @@ def test_a_rebase_that_a_promotion_forced_is_no_second_try_and_another_patch_is_
     assert _earlier_tries(contest) == 0, "a promotion on another track's files no longer let the old patch apply"
     store.put_evaluation(evaluation(id="b", closed="1", patch_sha="3" * 64))
     assert _earlier_tries(contest) == 1, "what was tried after the rebase counts again"
+    contest.slug = "under-another-name"
+    assert _earlier_tries(contest) == 0
+    store.put_evaluation(evaluation(id="c", closed="1", patch_sha="4" * 64, program=program_digest(tmp_path)))
+    assert _earlier_tries(contest) == 1, "the same program in other words"
 
 
 def test_what_was_measured_without_a_sandbox_is_run_again_once_there_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
