@@ -25,5 +25,5 @@ def total(own: ModelFacts, core: int, embedding: int) -> AuditResult:
 
 
 def _held(rule: str, own: int, core: int, embedding: int) -> AuditResult:
-    away = abs(own - core) / (core - embedding)
+    away = abs(own - core) / (core - embedding if core > embedding else core)  # a core may have become that narrow
     return AuditResult(id=rule, ok=away <= WIDTH, value=away, limit=WIDTH)

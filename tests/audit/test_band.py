@@ -41,6 +41,11 @@ def test_five_per_cent_of_what_is_no_embedding(parameters, ok):
         assert both[found].value == pytest.approx(abs(parameters - 2_000) / 1_000)
 
 
+def test_a_core_smaller_than_the_embedding_that_its_track_was_given_is_still_a_size():
+    assert not band.size(facts(3, 3), facts(800, 800), embedding=1_000)[0].ok
+    assert band.size(facts(840, 840), facts(800, 800), embedding=1_000)[0].ok
+
+
 def test_a_matrix_that_is_called_an_embedding_counts():
     assert not band.size(facts(2_500, 2_500), facts(2_000, 2_000), embedding=1_000)[0].ok
 

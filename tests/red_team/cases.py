@@ -90,7 +90,7 @@ class Case:
     place: tuple[str, str, str]  # file, what stands there, what is to stand there with {} for the code
     code: str
     outcome: Outcome
-    says: str = ""  # a regular expression that the message matches
+    says: str = ""  # a regular expression that the message matches; an audit's own words where there is none
     track: str = "llm-tiny"
     second: tuple[str, str, str] | None = None  # another edit, as it is
     quick: bool = False  # also in `make test`
@@ -143,15 +143,35 @@ for process in filter(str.isdecimal, os.listdir("/proc")) if os.access("/proc", 
 """,
         "nothing",
     ),
-    Case("calls-out", IMPORT, "import socket\nsocket.create_connection(('192.0.2.1', 80), 2)", "crashed", quick=True),
-    Case("asks-a-name-server", IMPORT, "import socket\nsocket.getaddrinfo('example.org', 80)", "crashed"),
+    Case(
+        "calls-out",
+        IMPORT,
+        "import socket\nsocket.create_connection(('192.0.2.1', 80), 2)",
+        "crashed",
+        says="Network is unreachable|Operation not permitted|Permission denied",
+        quick=True,
+    ),
+    Case(
+        "asks-a-name-server",
+        IMPORT,
+        "import socket\nsocket.getaddrinfo('example.org', 80)",
+        "crashed",
+        says="Temporary failure in name resolution|gaierror",
+    ),
     Case(
         "datagram",
         IMPORT,
         "import socket\nsocket.socket(socket.AF_INET, socket.SOCK_DGRAM).sendto(b'x', ('192.0.2.1', 53))",
         "crashed",
+        says="Network is unreachable|Operation not permitted|Permission denied",
     ),
-    Case("metadata", IMPORT, "import socket\nsocket.create_connection(('169.254.169.254', 80), 2)", "crashed"),
+    Case(
+        "metadata",
+        IMPORT,
+        "import socket\nsocket.create_connection(('169.254.169.254', 80), 2)",
+        "crashed",
+        says="Network is unreachable|Operation not permitted|Permission denied",
+    ),
     Case(
         "looks-for-held-out-text",
         IMPORT,
@@ -162,11 +182,42 @@ for place in ("{cache}", "{root}/.blueberry", "{root}/leaderboard"):
 """,
         "nothing",
     ),
-    Case("reads-the-docstrings", IMPORT, "import scipy.stats, sklearn.datasets", "crashed"),
-    Case("writes-the-board", IMPORT, "open('{root}/leaderboard/LEADERBOARD.md', 'a').write('1')", "crashed"),
-    Case("writes-the-harness", IMPORT, "open('{harness}/decide/stats.py', 'a').write('#')", "crashed"),
-    Case("writes-the-system", IMPORT, "open('/usr/lib/python3/blueberry.py', 'w')", "crashed"),
-    Case("changes-its-own-code", IMPORT, "open(__file__, 'a').write('#')", "crashed"),
+    Case(
+        "reads-the-docstrings",
+        IMPORT,
+        "import scipy.stats, sklearn.datasets",
+        "crashed",
+        says="No module named 'scipy'",
+    ),
+    Case(
+        "writes-the-board",
+        IMPORT,
+        "open('{root}/leaderboard/LEADERBOARD.md', 'a').write('1')",
+        "crashed",
+        says="No such file or directory|Permission denied",
+    ),
+    Case(
+        "writes-the-harness",
+        IMPORT,
+        "open('{harness}/decide/stats.py', 'a').write('#')",
+        "crashed",
+        says="No such file or directory|Permission denied",
+    ),
+    Case(
+        "writes-the-system",
+        IMPORT,
+        "open('/usr/lib/python3/blueberry.py', 'w')",
+        "crashed",
+        says="Read-only file system|Permission denied",
+        quick=True,
+    ),
+    Case(
+        "changes-its-own-code",
+        IMPORT,
+        "open(__file__, 'a').write('#')",
+        "crashed",
+        says="Permission denied|Read-only file system",
+    ),
     Case(
         "leaves-memory-to-the-next-stage",
         IMPORT,
@@ -178,15 +229,30 @@ for place in ("{cache}", "{root}/.blueberry", "{root}/leaderboard"):
         STATE,
         "if self.steps:\n    return {name: value.view(torch.int32) for name, value in self.model.state_dict().items()}",
         "crashed",
+        says="its tensors must be of type F32, F16, BF16",
+        quick=True,
     ),
-    Case("forks-without-end", IMPORT, "import os\nwhile True:\n    os.fork()", "crashed"),
+    Case(
+        "forks-without-end",
+        IMPORT,
+        "import os\nwhile True:\n    os.fork()",
+        "crashed",
+        says="Resource temporarily unavailable",
+    ),
     Case(
         "fills-the-scratch-disk",
         IMPORT,
         "with open('/tmp/bomb', 'wb') as bomb:\n    for _ in range(100_000):\n        bomb.write(bytes(1 << 20))",
         "crashed",
+        says="No space left on device|for want of memory|more than it may",
     ),
-    Case("fills-the-memory", IMPORT, "hoard = [b'x' * (1 << 28) for _ in range(10_000)]", "crashed"),
+    Case(
+        "fills-the-memory",
+        IMPORT,
+        "hoard = [b'x' * (1 << 28) for _ in range(10_000)]",
+        "crashed",
+        says="for want of memory|MemoryError|more than it may",
+    ),
     Case(
         "writes-into-the-judge",
         IMPORT,
@@ -213,7 +279,13 @@ assert ctypes.CDLL(None, use_errno=True).syscall(add_key, b"user", b"left", b"x"
 """,
         "nothing",
     ),
-    Case("raises-its-priority", IMPORT, "import os\nos.nice(-10)", "crashed"),
+    Case(
+        "raises-its-priority",
+        IMPORT,
+        "import os\nos.nice(-10)",
+        "crashed",
+        says="Operation not permitted|Permission denied",
+    ),
     # what it could do to the run
     Case(
         "talks-without-end",
@@ -221,13 +293,33 @@ assert ctypes.CDLL(None, use_errno=True).syscall(add_key, b"user", b"left", b"x"
         "for _ in range(20_000):\n    print('::error::\\x1b[31m' + 'x' * 60)",
         "nothing",
     ),
-    Case("sleeps-in-set-up", IMPORT, "import time\ntime.sleep(10_000)", "timed-out"),
-    Case("sleeps-in-training", TRAIN, "import time\ntime.sleep(10_000)", "timed-out"),
+    Case(
+        "sleeps-in-set-up",
+        IMPORT,
+        "import time\ntime.sleep(10_000)",
+        "timed-out",
+        says="train: no answer within the time limit",
+    ),
+    Case(
+        "sleeps-in-training",
+        TRAIN,
+        "import time\ntime.sleep(10_000)",
+        "timed-out",
+        says="train: no answer within the time limit",
+    ),
     Case(
         "sleeps-in-scoring",
         LOGITS,
-        "if not torch.is_grad_enabled() and len(ids) == 8:\n    __import__('time').sleep(10_000)",
+        """
+import sys
+frame = sys._getframe()
+while frame is not None and "job" not in frame.f_locals:
+    frame = frame.f_back
+if frame is not None and frame.f_locals["job"]["stage"] == "score":
+    __import__("time").sleep(10_000)
+""",
         "timed-out",
+        says="score: no answer within the time limit",
     ),
     Case(
         "leaves-a-daemon",
@@ -252,39 +344,119 @@ if os.fork() == 0:
         "import time\ntime.time = time.monotonic = time.perf_counter = lambda: 0.0",
         "nothing",
     ),
-    Case("stops-early", TRAINED, "break", "crashed"),
+    Case("stops-early", TRAINED, "break", "crashed", says="sent 'done' where take was due", quick=True),
     Case(
         "asks-for-more",
         TRAINED,
         "if self.steps * self.batch_tokens >= self.budget_tokens:\n    stream.take(1, 1)",
         "crashed",
+        says="sent 'take' where done was due",
     ),
-    Case("counts-backwards", TRAIN, "stream.ask(rows=-5, tokens=256)", "crashed"),
-    Case("asks-for-everything-at-once", TRAIN, "stream.ask(rows=1 << 40, tokens=256)", "crashed"),
-    Case("breaks-the-wire", TRAIN, "import os, sys\nos.write(int(sys.argv[2]), b'\\xff' * 64)", "crashed"),
-    Case("leaves-in-the-middle", TRAIN, "import os\nos._exit(0)", "crashed"),
-    Case("kills-everybody", TRAIN, "import os\nos.kill(-1, 9)", "crashed"),
-    Case("raises-in-colour", TRAIN, "raise ValueError('\\x1b[31m::error::' + 'x' * 100_000)", "crashed"),
-    Case("forges-its-curve", TRAIN, "stream._points = [[1, 'low', 2]]", "crashed"),
+    Case(
+        "counts-backwards",
+        TRAIN,
+        "stream.ask(rows=-5, tokens=256)",
+        "crashed",
+        says="rows = -5; it must be a whole number from 1",
+    ),
+    Case(
+        "asks-for-everything-at-once",
+        TRAIN,
+        "stream.ask(rows=1 << 40, tokens=256)",
+        "crashed",
+        says="rows = 1099511627776; it must be a whole number from 1",
+    ),
+    Case(
+        "breaks-the-wire",
+        TRAIN,
+        "import os, sys\nos.write(int(sys.argv[2]), b'\\xff' * 64)",
+        "crashed",
+        says="a header of 4294967295 bytes; the limit is",
+        quick=True,
+    ),
+    Case("leaves-in-the-middle", TRAIN, "import os\nos._exit(0)", "crashed", says="the worker exited with 0"),
+    Case(
+        "kills-everybody", TRAIN, "import os\nos.kill(-1, 9)", "crashed", says="No such process|Operation not permitted"
+    ),
+    Case(
+        "raises-in-colour",
+        TRAIN,
+        "raise ValueError('\\x1b[31m::error::' + 'x' * 100_000)",
+        "crashed",
+        says="ValueError",
+        quick=True,
+    ),
+    Case(
+        "forges-its-curve",
+        TRAIN,
+        "stream._points = [[1, 'low', 2]]",
+        "crashed",
+        says="progress points that are not numbers",
+    ),
     Case("weights-that-are-not-numbers", STATE, "self.model.final_norm.weight.data.fill_(float('nan'))", "unstable"),
-    Case("weights-that-are-no-tensors", STATE, "return {'token_embedding.weight': [1.0]}", "crashed"),
-    Case("weights-of-another-model", STATE, "return {'other': torch.zeros(3)}", "band"),
-    Case("a-pickle-for-a-checkpoint", STATE, written("pickle.dumps([1.0] * 100)"), "crashed"),
-    Case("a-checkpoint-cut-short", STATE, written("save(self.model.state_dict())[:-4]"), "crashed"),
-    Case("a-checkpoint-with-a-tail", STATE, written("save(self.model.state_dict()) + b'seen'"), "crashed"),
-    Case("a-checkpoint-of-a-terabyte", STATE, written("b'1'", "os.truncate(place, 1 << 40)"), "crashed"),
-    Case("eats-descriptors", TRAIN, "held = [open('/dev/null') for _ in range(100_000)]", "crashed"),
+    Case(
+        "weights-that-are-no-tensors",
+        STATE,
+        "return {'token_embedding.weight': [1.0]}",
+        "crashed",
+        says="'list' object has no attribute 'detach'",
+    ),
+    Case(
+        "weights-of-another-model",
+        STATE,
+        "return {'other': torch.zeros(3)}",
+        "band",
+        says="band: .* where at most 0.05",
+    ),
+    Case(
+        "a-pickle-for-a-checkpoint",
+        STATE,
+        written("pickle.dumps([1.0] * 100)"),
+        "crashed",
+        says="the checkpoint cannot be used: a header of",
+    ),
+    Case(
+        "a-checkpoint-cut-short",
+        STATE,
+        written("save(self.model.state_dict())[:-4]"),
+        "crashed",
+        says="its length is not what its header says",
+    ),
+    Case(
+        "a-checkpoint-with-a-tail",
+        STATE,
+        written("save(self.model.state_dict()) + b'seen'"),
+        "crashed",
+        says="its length is not what its header says",
+    ),
+    Case(
+        "a-checkpoint-of-a-terabyte",
+        STATE,
+        written("b'1'", "os.truncate(place, 1 << 40)"),
+        "crashed",
+        says="File too large",
+    ),
+    Case(
+        "eats-descriptors",
+        TRAIN,
+        "held = [open('/dev/null') for _ in range(100_000)]",
+        "crashed",
+        says="Too many open files",
+    ),
     Case(
         "learns-in-the-warm-up",
         ("train.py", "        self.model.load_state_dict(kept)\n", "{}\n"),
         "kept = self.model.state_dict()",
         "warm-up",
+        says="warm-up: 1 where at most 0",
+        quick=True,
     ),
     Case(
         "shadows-a-module",
         IMPORT,
         "import sys\nsys.modules['json'] = sys.modules['struct'] = sys.modules['safetensors'] = sys",
         "crashed",
+        says="module 'sys' has no attribute",
     ),
     Case("seeds-everything", IMPORT, "torch.manual_seed(0)", "nothing"),
     Case("more-threads", IMPORT, "import os\nos.environ['OMP_NUM_THREADS'] = '64'", "nothing"),
@@ -294,8 +466,16 @@ if os.fork() == 0:
         IMPORT,
         "log_sum = Tensor.logsumexp\nTensor.logsumexp = lambda self, dim: log_sum(self, dim) - 0.02",
         "audit-causality",
+        quick=True,
     ),
-    Case("more-than-certain", IMPORT, "Tensor.logsumexp = lambda self, dim: self.amin(dim) - 1", "audit-score"),
+    Case(
+        "more-than-certain",
+        IMPORT,
+        "Tensor.logsumexp = lambda self, dim: self.amin(dim) - 1",
+        "audit-score",
+        says="audit-score: .* where at most 1e-05",
+        quick=True,
+    ),
     Case(
         "scores-that-are-not-numbers",
         LOGITS,
@@ -339,6 +519,7 @@ def predictor(*arguments):
 train.predictor = predictor
 """,
         "crashed",
+        says="Size does not match|size of tensor|index",
     ),
     Case(
         "reads-the-next-token",
@@ -383,6 +564,7 @@ if not torch.is_grad_enabled():
     logits[:, :-1].scatter_add_(-1, ids[:, 1:, None], (3.0 * chosen).to(logits.dtype))
 """,
         "audit-causality",
+        quick=True,
     ),
     Case(
         "a-top-k-that-admits-the-future-again",
@@ -412,6 +594,7 @@ if not torch.is_grad_enabled():
             values[i, after] += 2.0
 """,
         "audit-causality",
+        quick=True,
     ),
     Case(
         "leaves-a-file-for-the-audit",
@@ -467,7 +650,14 @@ if frame is not None and frame.f_locals["job"]["stage"] == "score":
 """,
         "audit-causality",
     ),
-    Case("a-larger-model", ("lm.py", "        d_ff=512,\n", "{}\n"), "d_ff=2_048,", "band"),
+    Case(
+        "a-larger-model",
+        ("lm.py", "        d_ff=512,\n", "{}\n"),
+        "d_ff=2_048,",
+        "band",
+        says="band: .* where at most 0.05",
+        quick=True,
+    ),
     # what it could do to its score on images
     Case(
         "velocities-that-see-their-neighbours",

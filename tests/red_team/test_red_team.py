@@ -89,7 +89,8 @@ def attack(project: Project, case: Case) -> Found:
 
 
 def is_right(case: Case, found: Found) -> bool:
-    return found.outcome == case.outcome and re.search(case.says, found.told) is not None
+    says = case.says or (f"{case.outcome}: .* where at most" if case.outcome.startswith("audit") else "")
+    return found.outcome == case.outcome and re.search(says, found.told) is not None
 
 
 needs_sandbox = pytest.mark.skipif(sandbox.name() == "none", reason="no sandbox works here")
@@ -105,7 +106,7 @@ def test_an_attack_comes_to_what_it_should(project: Project, case: Case) -> None
 @needs_sandbox
 @pytest.mark.long
 def test_the_whole_suite(project: Project, capsys: pytest.CaptureFixture[str]) -> None:
-    wrong, refused, tried = [], [], [case for case in CASES if not case.quick]
+    wrong, refused, tried = [], [], CASES
     for case in tried:
         try:
             found = attack(project, case)
