@@ -29,7 +29,7 @@ demo: setup
 	@$(BIN)/blueberry demo
 
 test: setup
-	$(BIN)/python -m pytest -m "not long" -n 2 --dist loadgroup
+	$(BIN)/python -m pytest -m "not long"
 
 test-long: setup
 	$(BIN)/python -m pytest -m long

@@ -16,19 +16,10 @@ import pytest
 from hypothesis import settings
 
 REPOSITORY = Path(__file__).parent.parent
-TRAINING = ("audit", "generate", "model_core", "red_team", "run")  # these and the files beside this one train
 
 settings.register_profile("blueberry", deadline=None)  # how long an example takes says more about the machine
 settings.load_profile("blueberry")
 COMMAND = Path(sys.executable).parent / "blueberry"
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Two processes where pytest-xdist is asked for two: what trains in one, what reads and renders in the other."""
-    for item in items:
-        first, *below = item.path.relative_to(REPOSITORY / "tests").parts
-        trains = not below or first in TRAINING or item.path.name == "test_flow.py"
-        item.add_marker(pytest.mark.xdist_group("trains" if trains else "reads"))
 
 
 @dataclass(frozen=True)

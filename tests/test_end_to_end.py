@@ -85,6 +85,7 @@ def test_a_comment_changes_nothing_to_the_last_bit_and_is_never_accepted(project
     assert by_pair and all(len(results) == 1 for results in by_pair.values())
 
 
+@pytest.mark.long  # as a case of the red team is
 def test_a_model_that_reads_the_next_token_is_refused_by_the_audit(project: Project) -> None:
     leak = "        x = x + 0.5 * torch.cat((x[:, 1:], x[:, -1:]), 1)\n"
     project.submit("leak", ("lm.py", EMBEDDED, leak + EMBEDDED))

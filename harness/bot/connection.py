@@ -15,6 +15,7 @@ from urllib3.util.retry import Retry
 from harness.errors import MachineError
 
 TOKEN = "GITHUB_TOKEN"
+BACKOFF = 0.5  # seconds before the second try of a request that was lost; twice as long before every further one
 PATIENCE_S = 120.0  # for all rate limits that one request meets; the next pass of the bot comes anyway
 _SHAPES = re.compile(r"gh[a-z]_[A-Za-z0-9_]{8,}|github_pat_[A-Za-z0-9_]{8,}|(?<=://)[^/@\s]+(?=@)")
 _IDEMPOTENT = frozenset({"GET", "HEAD", "PUT", "PATCH", "DELETE"})  # a POST that was lost may have been heard
@@ -40,7 +41,7 @@ class PatientAdapter(HTTPAdapter):
             total=4,
             status_forcelist=(500, 502, 504),
             allowed_methods=_IDEMPOTENT,
-            backoff_factor=0.5,
+            backoff_factor=BACKOFF,
             raise_on_status=False,
             respect_retry_after_header=False,  # waited for here, where there is a bound
         )

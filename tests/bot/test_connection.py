@@ -11,6 +11,7 @@ from typing import ClassVar
 import pytest
 import requests
 
+from harness.bot import connection
 from harness.bot.connection import PatientAdapter, UnreachableError, redact
 from harness.bot.github import GitHub
 from harness.errors import MachineError
@@ -117,6 +118,7 @@ def test_no_failure_says_the_token(server: str, monkeypatch: pytest.MonkeyPatch)
     token = "ghp_neverToBeSeen0123456789"
     monkeypatch.setenv("GITHUB_TOKEN", token)
     monkeypatch.setenv("GITHUB_API_URL", server)
+    monkeypatch.setattr(connection, "BACKOFF", 0.01)
     body = f'{{"message": "bad credentials {token}"}}'.encode()
     for status in (401, 403, 404, 422, 500):
         _Server.replies = [(status, {}, body)] * 6
@@ -128,6 +130,7 @@ def test_no_failure_says_the_token(server: str, monkeypatch: pytest.MonkeyPatch)
 def test_a_line_that_stays_dead_is_unreachable(server: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GITHUB_TOKEN", "x" * 20)
     monkeypatch.setenv("GITHUB_API_URL", "http://127.0.0.1:1")
+    monkeypatch.setattr(connection, "BACKOFF", 0.01)
     with pytest.raises(UnreachableError, match="cannot read a/b"):
         GitHub("a/b").pull(1)
 

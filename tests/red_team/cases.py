@@ -209,7 +209,6 @@ for place in ("{cache}", "{root}/.blueberry", "{root}/leaderboard"):
         "open('/usr/lib/python3/blueberry.py', 'w')",
         "crashed",
         says="Read-only file system|Permission denied",
-        quick=True,
     ),
     Case(
         "changes-its-own-code",
@@ -230,7 +229,6 @@ for place in ("{cache}", "{root}/.blueberry", "{root}/leaderboard"):
         "if self.steps:\n    return {name: value.view(torch.int32) for name, value in self.model.state_dict().items()}",
         "crashed",
         says="its tensors must be of type F32, F16, BF16",
-        quick=True,
     ),
     Case(
         "forks-without-end",
@@ -372,7 +370,6 @@ if os.fork() == 0:
         "import os, sys\nos.write(int(sys.argv[2]), b'\\xff' * 64)",
         "crashed",
         says="a header of 4294967295 bytes; the limit is",
-        quick=True,
     ),
     Case("leaves-in-the-middle", TRAIN, "import os\nos._exit(0)", "crashed", says="the worker exited with 0"),
     Case(
@@ -384,7 +381,6 @@ if os.fork() == 0:
         "raise ValueError('\\x1b[31m::error::' + 'x' * 100_000)",
         "crashed",
         says="ValueError",
-        quick=True,
     ),
     Case(
         "forges-its-curve",
@@ -474,7 +470,6 @@ if os.fork() == 0:
         "Tensor.logsumexp = lambda self, dim: self.amin(dim) - 1",
         "audit-score",
         says="audit-score: .* where at most 1e-05",
-        quick=True,
     ),
     Case(
         "scores-that-are-not-numbers",
@@ -564,7 +559,6 @@ if not torch.is_grad_enabled():
     logits[:, :-1].scatter_add_(-1, ids[:, 1:, None], (3.0 * chosen).to(logits.dtype))
 """,
         "audit-causality",
-        quick=True,
     ),
     Case(
         "a-top-k-that-admits-the-future-again",
@@ -689,12 +683,13 @@ if frame is not None and frame.f_locals["job"]["stage"] == "score":
         CODES,
         "codes = torch.stack((codes, codes), 1)",
         "crashed",
+        says="a payload of [0-9]+ bytes where [0-9]+ were asked for",
         track="vqvae-tiny",
         second=("vqvae.py", DECODED, DECODED.replace("(codes)", "(codes[:, 0] if codes.ndim == 4 else codes)")),
     ),
     *(
         Case(
-            f"a-picture-left-for-the-decoder-{where}",
+            f"a-picture-left-{where}",
             CODES,
             f"import contextlib, os\nwith contextlib.suppress(OSError, RuntimeError):\n    torch.save(images, {place})",
             "nothing",
