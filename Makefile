@@ -9,12 +9,12 @@ SHELL := /bin/bash
 setup: .venv/ready
 
 # A torch that is already installed and new enough is kept (it may be the CUDA build that this machine needs);
-# otherwise the pinned one is installed. TORCH=no leaves it out: enough to check, render and comment, not to train.
+# otherwise the pinned one is installed, also where the one at hand is another virtual environment's. TORCH=no leaves it out: enough to check, render and comment, not to train.
 .venv/ready: requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "blueberry needs Python 3.11 or newer: make PYTHON=python3.12"; exit 1; }
 	@if [ "$(TORCH)" = no ]; then \
 	  $(PYTHON) -m venv .venv && grep -v '^torch==' requirements.lock > .venv/requirements.txt; \
-	elif $(PYTHON) -c 'import torch; raise SystemExit(tuple(map(int, torch.__version__.split(".")[:2])) < (2, 11))' 2>/dev/null; then \
+	elif $(PYTHON) -c 'import sys, torch; raise SystemExit(sys.prefix != sys.base_prefix or tuple(map(int, torch.__version__.split(".")[:2])) < (2, 11))' 2>/dev/null; then \
 	  $(PYTHON) -m venv --system-site-packages .venv && grep -v '^torch==' requirements.lock > .venv/requirements.txt; \
 	else \
 	  $(PYTHON) -m venv .venv && cp requirements.lock .venv/requirements.txt; \
