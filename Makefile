@@ -9,7 +9,8 @@ SHELL := /bin/bash
 setup: .venv/ready
 
 # A torch that is already installed and new enough is kept (it may be the CUDA build that this machine needs);
-# otherwise the pinned one is installed, also where the one at hand is another virtual environment's. TORCH=no leaves it out: enough to check, render and comment, not to train.
+# otherwise the pinned one is installed, also where the one at hand is another virtual environment's, which the new one
+# cannot see. TORCH=no leaves it out: enough to check, render and comment, not to train.
 .venv/ready: requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "blueberry needs Python 3.11 or newer: make PYTHON=python3.12"; exit 1; }
 	@if [ "$(TORCH)" = no ]; then \
