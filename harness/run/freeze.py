@@ -43,7 +43,7 @@ def freeze(root: Path, track: Track, budget: Budget, data: str | None, epochs: i
     if not isinstance(track, ImageTrack) or track.metric != "reconstruction":
         raise UsageError(f"--track {track.name}", "is no visual tokenizer", "choose vqvae-tiny or vqvae")
     folder = root / "harness" / "data" / "frozen"  # of this clone
-    if folder.parent.is_dir() and folder.resolve() != FROZEN.resolve():
+    if (root / "harness" / "__init__.py").exists() and folder.resolve() != FROZEN.resolve():
         fix = f"`make setup` in {root}, and its own .venv/bin/blueberry"
         raise UsageError(str(root), f"the harness that runs is another clone's, and would read {FROZEN}", fix)
     prepared = reconstruction.prepare(track, data, reporter.note)

@@ -30,3 +30,11 @@ def test_freezing_again_gives_the_same_weights_and_their_digest_is_recorded(
 def test_only_a_visual_tokenizer_can_be_frozen(make_project: Callable[[str], Project]) -> None:
     (fault,) = make_project("freeze-text").json("data", "freeze", "--track", "llm-tiny", exit_code=2)["faults"]
     assert fault["fix"] == "choose vqvae-tiny or vqvae"
+
+
+def test_a_harness_that_would_not_read_what_it_froze_is_named(make_project: Callable[[str], Project]) -> None:
+    project = make_project("freeze-elsewhere")
+    (project.root / "harness").mkdir()
+    (project.root / "harness" / "__init__.py").touch()
+    (fault,) = project.json("data", "freeze", "--track", "vqvae-tiny", exit_code=2)["faults"]
+    assert fault["what"].startswith("the harness that runs is another clone's")
