@@ -88,7 +88,11 @@ def _all_here(poll: Poll, limits: Limits, say: Callable[[str], None]) -> Done:
 
 def _published(poll: Poll) -> tuple[str, int | None]:
     number = publish.publish(poll.root, poll.github, poll.settings.login)
-    return f"the results are in #{number}" if number else "main has every result that is finished here", number
+    return _where(number), number
+
+
+def _where(number: int | None) -> str:
+    return f"the results are in #{number}" if number else "main has every result that is finished here"
 
 
 def _farewell(root: Path, left: tuple[Job, ...], where: str, again: str, orders: str) -> tuple[bool, str]:
@@ -182,5 +186,4 @@ def deliver(root: Path, github: GitHub, login: str | None) -> Done:
     with Queue(root).lock(), Store(root / BOARD).lock():
         number = publish.publish(root, github, login)
         main = publish.follow(root)
-    where = f"the results are in #{number}" if number else "main has every result that is finished here"
-    return Done(f"{where}; this clone is at main, {main[:12]}", pull_request=number)
+    return Done(f"{_where(number)}; this clone is at main, {main[:12]}", pull_request=number)

@@ -54,6 +54,15 @@ EMBEDDED = (
     "        rotary = self.rotary[first : first + ids.shape[1]]\n",
     "{}\n        rotary = self.rotary[first : first + ids.shape[1]]\n",
 )
+# what follows is done while it is scored, and not when it is trained or audited
+ONLY_SCORING = """
+import sys
+frame = sys._getframe()
+while frame is not None and "job" not in frame.f_locals:
+    frame = frame.f_back
+if frame is not None and frame.f_locals["job"]["stage"] == "score":
+"""
+
 ANSWERED = (
     "flow.py",
     "        return self.image(self.head(x, condition))\n",
@@ -308,12 +317,8 @@ assert ctypes.CDLL(None, use_errno=True).syscall(add_key, b"user", b"left", b"x"
     Case(
         "sleeps-in-scoring",
         LOGITS,
-        """
-import sys
-frame = sys._getframe()
-while frame is not None and "job" not in frame.f_locals:
-    frame = frame.f_back
-if frame is not None and frame.f_locals["job"]["stage"] == "score":
+        ONLY_SCORING
+        + """
     __import__("time").sleep(10_000)
 """,
         "timed-out",
@@ -634,12 +639,8 @@ if not torch.is_grad_enabled() and ids.shape[1] > 1:
     Case(
         "honest-when-it-is-audited",
         LOGITS,
-        """
-import sys
-frame = sys._getframe()
-while frame is not None and "job" not in frame.f_locals:
-    frame = frame.f_back
-if frame is not None and frame.f_locals["job"]["stage"] == "score":
+        ONLY_SCORING
+        + """
     logits[:, :-1].scatter_add_(-1, ids[:, 1:, None], torch.ones_like(logits[:, :-1, :1]))
 """,
         "audit-causality",
