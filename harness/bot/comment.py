@@ -166,6 +166,9 @@ def _facts(cell: CellPart) -> list[tuple[str, str]]:
     ]
     if cell.gain is not None and cell.interval is not None:
         facts.insert(1, ("", picture(cell.gain, cell.interval)))
+    if cell.confirm is not None:
+        again = f"{number(cell.confirm.gain, sign=True)} on fresh seeds and the test split"
+        facts.append(("again", f"{again}, {cell.confirm.done} of {cell.confirm.needed} pairs"))
     return facts
 
 
@@ -187,14 +190,15 @@ def picture(gain: float, bounds: tuple[float, float]) -> str:
 def _cell_table(cells: Iterable[CellPart]) -> list[str]:
     rows = [
         f"| {escape(cell.track)} | {escape(cell.budget)} | {cell.metric} | {escape(cell.verdict)} "
-        f"| {number(cell.gain, sign=True)} {interval(cell.interval)} | {number(cell.time_ratio, 3)} "
+        f"| {number(cell.gain, sign=True)} {interval(cell.interval)} "
+        f"| {number(cell.confirm.gain if cell.confirm else None, sign=True)} | {number(cell.time_ratio, 3)} "
         f"| {number(cell.net_gain, 3, sign=True)} | {cell.pairs} |"
         for cell in cells
     ]
     if not rows:
         return []
-    head = "| track | budget | claim | verdict | gain [interval] | time x | net gain | pairs |"
-    return [head, "|---|---|---|---|--:|--:|--:|--:|", *rows, ""]
+    head = "| track | budget | claim | verdict | gain [interval] | on fresh seeds | time x | net gain | pairs |"
+    return [head, "|---|---|---|---|--:|--:|--:|--:|--:|", *rows, ""]
 
 
 def _code_line(text: str) -> str:

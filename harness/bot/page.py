@@ -67,6 +67,15 @@ class PlanPart(_Closed):
     least: Finite | None = None  # gain that would be found with a chance of 80 %
 
 
+class ConfirmPart(_Closed):
+    """What fresh seeds and the test split made of an accepted claim: the number that is published."""
+
+    needed: Count  # pairs
+    done: Count
+    gain: Finite | None = None
+    confirmed: bool | None = None
+
+
 class CellPart(_Closed):
     """One claim as it was decided."""
 
@@ -83,6 +92,7 @@ class CellPart(_Closed):
     time_ratio: Finite | None = None
     time_interval: tuple[Finite, Finite] | None = None
     net_gain: Finite | None = None
+    confirm: ConfirmPart | None = None
 
 
 class JobPart(_Closed):

@@ -93,6 +93,9 @@ class Confirmation:
     values: tuple[float, ...]  # D, or -R for speed
     confirmed: bool | None  # None while pairs are missing
 
+    def to_json(self) -> dict[str, object]:
+        return {name: getattr(self, name) for name in ("needed", "done", "gain", "confirmed")}
+
 
 @dataclass(frozen=True)
 class Cell:
@@ -143,12 +146,13 @@ class Cell:
         return self.verdict == "ACCEPT_LOSS" and self.net_gain is not None and self.net_gain < 0
 
     def to_json(self) -> dict[str, object]:
-        """The keys that other programs rely on."""
+        """The keys that other programs rely on; `confirm` is None until an accepted claim has a pair on fresh seeds."""
         names = (
             "track budget metric verdict pairs max_pairs gain interval p alpha time_ratio time_interval net_gain rho"
             " s0 d0 round"
         )
         values = {name: getattr(self, name) for name in names.split()}
+        values["confirm"] = self.confirm.to_json() if self.confirm is not None and self.confirm.done else None
         return {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
 
 

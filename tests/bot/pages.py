@@ -23,6 +23,7 @@ CELL = {
     "time_ratio": 0.99,
     "time_interval": [0.98, 1.0],
     "net_gain": 0.1,
+    "confirm": {"needed": 4, "done": 4, "gain": 0.0101, "confirmed": True},
 }
 JOB = {"sha": SHA, "track": "llm-tiny", "budget": "8M", "state": "waiting"}
 

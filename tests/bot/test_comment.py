@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from harness.bot.comment import LIMIT, MARKER, picture, put, render
 from harness.bot.github import Comment
 from harness.bot.page import Page
-from tests.bot.pages import JOB, PATCH, SHA, done, page
+from tests.bot.pages import CELL, JOB, PATCH, SHA, done, page
 
 HOSTILE = [
     "@everyone",
@@ -147,6 +147,14 @@ def test_after_a_run_the_verdict_its_numbers_and_the_report_are_there(monkeypatc
     for shown in ("CONFIRMED", "+0.0123 [0.0020, 0.0220]", "4 of at most 10", "2 min 0 s spent", "0.50 USD"):
         assert shown in body
     assert "https://github.com/owner/name/blob/HEAD/leaderboard/reports/an-idea.md" in body
+
+
+def test_the_gain_that_is_published_stands_beside_the_one_that_decided() -> None:
+    body = render(page(jobs=[done()]), "owner/name")
+    assert "+0.0101 on fresh seeds and the test split, 4 of 4 pairs" in body
+    assert "| +0.0123 [0.0020, 0.0220] | +0.0101 |" in body
+    body = render(page(jobs=[done(verdict="REJECT_NO_GAIN", cells=[{**CELL, "confirm": None}])]), "owner/name")
+    assert "fresh seeds and" not in body and "| +0.0123 [0.0020, 0.0220] | – |" in body
 
 
 def test_a_verdict_on_an_older_head_says_so() -> None:

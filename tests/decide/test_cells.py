@@ -19,7 +19,7 @@ Make = Callable[..., Any]
 MID = [0.012, 0.007, 0.014, 0.009, 0.011, 0.010]  # accepted at the fourth pair
 KEYS = (
     "track budget metric verdict pairs max_pairs gain interval p alpha time_ratio time_interval net_gain"
-    " rho s0 d0 round"
+    " rho s0 d0 round confirm"
 )
 
 
@@ -226,6 +226,9 @@ def test_a_claim_stays_accepted_until_its_confirm_round_is_complete(judge: Make,
         cell = judge(MID, more=confirm(run_files, [0.01] * done))
         assert (cell.confirm.needed, cell.confirm.done, cell.confirm.confirmed) == (4, done, None)
         assert overall_verdict([cell]) == "ACCEPT_LOSS"
+        gain = pytest.approx(0.01) if done else None
+        expected = {"needed": 4, "done": done, "gain": gain, "confirmed": None} if done else None
+        assert cell.to_json()["confirm"] == expected
 
 
 def test_more_confirm_pairs_than_needed_change_nothing(judge: Make, run_files: Make) -> None:
