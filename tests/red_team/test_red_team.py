@@ -1,6 +1,8 @@
 """Every attack of cases.py through the real command line and the real sandbox, and honest patches beside them.
 
-All of them run in `make test-long`, which prints caught / tried and wrongly refused / honest; a few in `make test`.
+All of them run in `make test-long`, in each backend that works here, and print caught / tried and wrongly refused /
+honest; a few run in `make test`, in the better one. Root and an ordinary user are confined in different ways: whoever
+changes a sandbox runs the suite as both.
 """
 
 from __future__ import annotations
@@ -48,10 +50,10 @@ def project(make_project: Callable[[str], Project]) -> Project:
     return thin(make_project("red-team"))
 
 
-def outcome(project: Project, slug: str, track: str = "llm-tiny") -> Found:
-    """Runs it; also holds the harness to good manners."""
+def outcome(project: Project, slug: str, track: str = "llm-tiny", path: str | None = None) -> Found:
+    """Runs it, with programs found by `path`; also holds the harness to good manners."""
     command = [str(COMMAND), "run", slug, "--track", track, "--budget", "test", "--pairs", "3", "--json"]
-    environment = os.environ | {TOKEN: "secret"}
+    environment = os.environ | {TOKEN: "secret"} | ({"PATH": path} if path else {})
     started = time.monotonic()
     done = subprocess.run(
         command, cwd=project.root, capture_output=True, text=True, timeout=600, env=environment, check=False
@@ -75,7 +77,7 @@ def _word(answer: dict[str, Any], reason: str) -> str:
     return "no gain" if answer["verdict"] not in ("CONFIRMED", "ACCEPT_LOSS", "ACCEPT_SPEED") else "a record"
 
 
-def attack(project: Project, case: Case) -> Found:
+def attack(project: Project, case: Case, path: str | None = None) -> Found:
     places = {"{root}": REPOSITORY, "{harness}": Path(harness.__file__ or "").parent, "{cache}": cache_root()}
     edits = []
     for file, old, new in case.edits:
@@ -83,7 +85,7 @@ def attack(project: Project, case: Case) -> Found:
             new = new.replace(name, str(place))
         edits.append((file, old, new))
     project.submit(case.name, *edits)
-    found = outcome(project, case.name, case.track)
+    found = outcome(project, case.name, case.track, path)
     assert workers_of(project) == [], "processes outlived their run"
     return found
 
@@ -103,13 +105,37 @@ def test_an_attack_comes_to_what_it_should(project: Project, case: Case) -> None
     assert is_right(case, found), found
 
 
-@needs_sandbox
+def programs(folder: Path, but: str) -> str:
+    """A PATH with every program that is on this one, but for the one: what the judge sees where it is not installed."""
+    for place in os.environ["PATH"].split(os.pathsep):
+        for program in Path(place).glob("*"):
+            if program.name != but and not (folder / program.name).is_symlink():
+                (folder / program.name).symlink_to(program)
+    return str(folder)
+
+
+def backend_of(project: Project) -> str:
+    """Where the runs of the honest comment were made, by their files."""
+    (backend,) = {json.loads(path.read_text())["sandbox"] for path in project.run_files("a-comment")}
+    return str(backend)
+
+
 @pytest.mark.long
-def test_the_whole_suite(project: Project, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize("backend", sandbox.BACKENDS)
+def test_the_whole_suite(
+    make_project: Callable[[str], Project],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    backend: sandbox.Backend,
+) -> None:
+    if trouble := sandbox.trouble(backend):
+        pytest.skip(f"{backend}: {trouble}")
+    project = thin(make_project(f"red-team-{backend}"))
+    path = programs(tmp_path, "bwrap") if backend == "landlock" else None
     wrong, refused, tried = [], [], CASES
     for case in tried:
         try:
-            found = attack(project, case)
+            found = attack(project, case, path)
         except AssertionError as error:  # the others are still to be tried
             found = Found("bad manners", str(error)[-1_000:], 0.0)
         wrong += [] if is_right(case, found) else [case.name]
@@ -117,11 +143,14 @@ def test_the_whole_suite(project: Project, capsys: pytest.CaptureFixture[str]) -
             print(f"\n{found.seconds:4.0f} s  {case.name}: {found.outcome}: {found.told}", end="")
     for slug, edit in HONEST.items():
         project.submit(slug, edit)
-        found = outcome(project, slug)
+        found = outcome(project, slug, path=path)
         refused += [] if found.outcome in ("nothing", "no gain", "a record") else [slug]
     with capsys.disabled():
         caught = len(tried) - len(wrong)
-        print(f"\ncaught {caught} of {len(tried)} tried, {len(refused)} of {len(HONEST)} honest refused")
+        who = "root" if os.geteuid() == 0 else "an ordinary user"
+        print(f"\n{backend} as {who}: caught {caught} of {len(tried)} tried, ", end="")
+        print(f"{len(refused)} of {len(HONEST)} honest refused")
+    assert backend_of(project) == backend
     assert wrong == [] and refused == []
 
 
