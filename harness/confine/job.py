@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from harness.confine import watch
+
 ENTER = Path(__file__).parent / "enter.py"
 FIRST_UID = 600_000_000  # beyond what people, services and containers are given
 OPEN_FILES = 4_096
@@ -37,8 +39,7 @@ def fresh_uid(number: int) -> int | None:
 def orders(uid: int | None, processes: int, rules: list[list[str]] | None, program: bytes | None) -> str:
     """What enter.py is told."""
     limits: dict[str, int] = {"CORE": 0, "NOFILE": OPEN_FILES, "FSIZE": LARGEST_FILE}
-    if uid is not None:  # for an ordinary user it would count what else that person runs
-        limits["NPROC"] = processes
+    limits["NPROC"] = processes + (watch.threads_of_this_user() if uid is None else 0)
     told: dict[str, Any] = {"uid": uid, "limits": limits, "rules": rules}
     told["filter"] = base64.b64encode(program).decode() if program is not None else None
     return json.dumps(told)
