@@ -202,7 +202,7 @@ def log_records(raw: bytes) -> Iterator[bytes]:
 
 
 def test_wandb_offline_leaves_a_run_folder_for_every_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    pytest.importorskip("wandb", exc_type=ImportError)
+    wandb = pytest.importorskip("wandb", exc_type=ImportError)
     from wandb.proto.wandb_internal_pb2 import Record
 
     monkeypatch.delenv("WANDB_MODE", raising=False)
@@ -216,6 +216,7 @@ def test_wandb_offline_leaves_a_run_folder_for_every_run(tmp_path: Path, monkeyp
         reporter.decided(decided())
     assert not [line for line in people.heard if "failed" in line]
 
+    wandb.teardown()  # as the end of the command does: its writer is another process
     files = sorted((tmp_path / ".blueberry" / "wandb").glob("offline-run-*/*.wandb"))
     assert len(files) == 3, "two arms and a verdict"
     told_of = {}
