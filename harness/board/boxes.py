@@ -45,7 +45,16 @@ def box(entry: Entry, runs: Sequence[RunRecord]) -> list[tuple[str, str]]:
         lines.append(("note", "the submission's own spread is more than twice the bank's"))
     if cell.fades:
         lines.append(("note", "the gain on the test split is smaller than on validation by more than chance explains"))
+    if dead := _unmoved(runs):
+        share = f"{number(100 * dead, 1)} %"
+        lines.append(("note", f"training left {share} of its weight tensors as they were: dead parameters"))
     return lines
+
+
+def _unmoved(runs: Sequence[RunRecord]) -> float:
+    """The largest share, over the runs of the submission, of tensors that training did not move."""
+    own = [run.model for run in runs if run.model is not None and run.spec.patch_sha is not None]
+    return max((model.unmoved or 0.0 for model in own), default=0.0)
 
 
 def _effect(name: str, entry: Entry, effect: Effect | None) -> list[tuple[str, str]]:

@@ -50,6 +50,21 @@ def test_a_report_opens_with_one_sentence_and_one_figure(factory, tmp_path):
     assert blocks[2].startswith("![Decision trace")
 
 
+def test_dead_parameters_of_the_submission_are_named_and_those_of_the_core_are_not(factory, tmp_path):
+    put = factory.store.put_run
+    unmoved = {"idea": 0.125, "another": 0.0, "core": 0.5}
+
+    def write(run):
+        put(run.model_copy(update={"model": run.model.model_copy(update={"unmoved": unmoved[run.spec.arm]})}))
+
+    factory.write = write
+    factory.evaluation("idea", GOOD, FRESH)
+    text = written(factory, tmp_path)["report.md"]
+    assert "training left 12.5 % of its weight tensors as they were" in text and text.count("dead parameters") == 1
+    factory.evaluation("another", GOOD, FRESH)
+    assert "dead parameters" not in written(factory, tmp_path, "another")["report.md"]
+
+
 def test_a_report_names_every_figure_that_it_writes_and_no_other(factory, tmp_path):
     factory.evaluation("idea", GOOD, FRESH, metrics=("loss", "speed"), k=2)
     files = written(factory, tmp_path)
