@@ -76,6 +76,7 @@ def _files(arm: Path) -> list[str]:
     for place in closure.packages():
         mounts.bind(place)
     mounts.add("--proc", "/proc")
+    mounts.hide(f"/proc/{PARENT}")
     mounts.add("--dev", "/dev")
     gpus = closure.devices()
     for device in gpus:
@@ -111,6 +112,11 @@ class _Mounts:
         size = min(SCRATCH_BYTES, total_memory() // SCRATCH_SHARE)
         self.add("--perms", "1777", "--size", str(size), "--tmpfs", folder)
         self._there.add(Path(folder))
+
+    def hide(self, folder: str) -> None:
+        """A folder that is there and is to be seen empty. For an ordinary user the first process of the namespace is
+        the worker's own: its memory could be written, and with it what keeps it from outliving its run."""
+        self.add("--perms", "0555", "--size", str(EMPTY_BYTES), "--tmpfs", folder)
 
     def empty(self, folder: Path) -> None:
         """A folder of which nothing is seen but what is mounted into it later."""

@@ -215,6 +215,10 @@ say({{
     "environment": tried(lambda: open("/proc/{os.getpid()}/environ").read()),
     "descriptors": tried(lambda: os.listdir("/proc/{os.getpid()}/fd")),
     "trace": tried(lambda: called(101, 16, {victim.pid}, 0, 0)),
+    "parent's environment": tried(lambda: open(f"/proc/{{os.getppid()}}/environ").read()),
+    "parent's memory": tried(lambda: open(f"/proc/{{os.getppid()}}/mem", "r+b")),
+    "parent's memory by its thread": tried(lambda: open(f"/proc/{{os.getppid()}}/task/{{os.getppid()}}/mem", "r+b")),
+    "parent's descriptors": tried(lambda: os.listdir(f"/proc/{{os.getppid()}}/fd")),
 }})
 """)
         assert victim.poll() is None
