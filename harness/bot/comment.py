@@ -190,14 +190,14 @@ def picture(gain: float, bounds: tuple[float, float]) -> str:
 def _cell_table(cells: Iterable[CellPart]) -> list[str]:
     rows = [
         f"| {escape(cell.track)} | {escape(cell.budget)} | {cell.metric} | {escape(cell.verdict)} "
-        f"| {number(cell.gain, sign=True)} {interval(cell.interval)} "
+        f"| {number(cell.gain, sign=True)} "
         f"| {number(cell.confirm.gain if cell.confirm else None, sign=True)} | {number(cell.time_ratio, 3)} "
         f"| {number(cell.net_gain, 3, sign=True)} | {cell.pairs} |"
         for cell in cells
     ]
     if not rows:
         return []
-    head = "| track | budget | claim | verdict | gain [interval] | on fresh seeds | time x | net gain | pairs |"
+    head = "| track | budget | claim | verdict | gain | on fresh seeds | time x | net gain | pairs |"
     return [head, "|---|---|---|---|--:|--:|--:|--:|--:|", *rows, ""]
 
 
