@@ -6,6 +6,8 @@ from collections.abc import Callable
 
 import pytest
 
+from harness.run.probe import CONTROL_TOKENS, PROBED
+from harness.tracks import TRACKS, Track
 from tests.conftest import Project
 
 EMBEDDED = "        rotary = self.rotary[first : first + ids.shape[1]]\n"
@@ -34,3 +36,24 @@ def test_a_patch_that_crashes_is_told_before_anything_is_raced(project: Project)
     project.submit("crash", ("lm.py", EMBEDDED, "        raise ValueError('no such thing')\n" + EMBEDDED))
     answer = project.json("check", "crash", "--probe", exit_code=1)
     assert answer["faults"][0]["rule"] == "crashed" and "no such thing" in answer["faults"][0]["what"]
+
+
+@pytest.mark.parametrize("track", TRACKS.values(), ids=lambda track: track.name)
+def test_every_track_has_a_small_model_that_a_probe_trains(track: Track) -> None:
+    small = PROBED[track.module]
+    assert (small.module, small.model, small.metric) == (track.module, track.model, track.metric) and not small.full
+    assert track.metric != "nll" or track.module in CONTROL_TOKENS
+
+
+@pytest.mark.long
+def test_experts_that_see_the_next_token_are_refused_and_honest_ones_are_not(project: Project) -> None:
+    for slug, line in (("moe-leak", LEAK), ("moe-honest", "        # honest\n")):
+        project.submit(slug, ("lm.py", EMBEDDED, line + EMBEDDED))
+        manifest = project.root / "submissions" / slug / "submission.toml"
+        text = manifest.read_text()
+        claim = 'track = "llm-moe"\nbudget = "8M"'
+        manifest.write_text(text.replace('track = "llm-tiny"\nbudget = "smoke"', claim))
+        assert claim in manifest.read_text()
+    answer = project.json("check", "moe-leak", "--probe", exit_code=1)
+    assert {fault["rule"] for fault in answer["faults"]} <= {"too-good", "audit-causality"}
+    assert project.json("check", "moe-honest", "--probe")["faults"] == []

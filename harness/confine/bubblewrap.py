@@ -77,6 +77,9 @@ def _files(arm: Path) -> list[str]:
         mounts.bind(place)
     mounts.add("--proc", "/proc")
     mounts.hide(f"/proc/{PARENT}")
+    mounts.add(
+        "--ro-bind", "/dev/null", "/proc/vmstat"
+    )  # counters of the whole machine, which any stage can move and read
     mounts.add("--dev", "/dev")
     gpus = closure.devices()
     for device in gpus:
@@ -86,6 +89,8 @@ def _files(arm: Path) -> list[str]:
     mounts.scratch("/dev/shm")
     mounts.bind(arm, ARM)
     mounts.bind(ENTER, ENTRY)
+    for memory in ("/dev", "/"):  # each is memory too, and an ordinary user's worker owns it
+        mounts.add("--remount-ro", memory)
     return mounts.arguments
 
 

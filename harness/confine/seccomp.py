@@ -98,16 +98,39 @@ CALLS: dict[str, tuple[int | None, int | None]] = {
     "mincore": (27, 232),
     "cachestat": (451, 451),
     "preadv2": (327, 286),
+    # on other processes of the same user: the judge, or the first process of the namespace
+    "setpriority": (141, 140),
+    "sched_setparam": (142, 118),
+    "sched_setscheduler": (144, 119),
+    "sched_setattr": (314, 274),
+    "ioprio_set": (251, 30),
+    "pidfd_send_signal": (424, 424),
 }
-# on other processes of the same user, the judge among them, where no namespace hides those
-OTHERS: tuple[tuple[int, int], ...] = (
-    (141, 140),  # setpriority
-    (142, 118),  # sched_setparam
-    (144, 119),  # sched_setscheduler
-    (314, 274),  # sched_setattr
-    (251, 30),  # ioprio_set
-    (424, 424),  # pidfd_send_signal
-)
+# where files are not mounted read-only: what their owner may write beside their content, and the next stage may read
+METADATA: dict[str, tuple[int | None, int | None]] = {
+    "chmod": (90, None),
+    "fchmod": (91, 52),
+    "fchmodat": (268, 53),
+    "fchmodat2": (452, 452),
+    "chown": (92, None),
+    "fchown": (93, 55),
+    "lchown": (94, None),
+    "fchownat": (260, 54),
+    "utime": (132, None),
+    "utimes": (235, None),
+    "futimesat": (261, None),
+    "utimensat": (280, 88),
+    "setxattr": (188, 5),
+    "lsetxattr": (189, 6),
+    "fsetxattr": (190, 7),
+    "removexattr": (197, 14),
+    "lremovexattr": (198, 15),
+    "fremovexattr": (199, 16),
+    "setxattrat": (463, 463),
+    "removexattrat": (466, 466),
+    "file_setattr": (469, 469),
+    "inotify_add_watch": (254, 27),  # and to be told of folders that may not be read
+}
 OTHERS_BY_NUMBER: tuple[tuple[int, int], ...] = ((203, 122), (302, 261))  # sched_setaffinity, prlimit64; 0 is oneself
 # signals to a process, by its number as the first argument
 SIGNALS: tuple[tuple[int, int], ...] = (
@@ -128,14 +151,17 @@ LEAVING: tuple[tuple[int, int], ...] = ((112, 157), (109, 154))  # setsid, setpg
 CLONE: tuple[int, int] = (56, 220)
 CLONE3: tuple[int, int] = (435, 435)
 IOCTL: tuple[int, int] = (16, 29)
+IOCTL_METADATA = (0x40086602, 0x40087602, 0x401C5820)  # FS_IOC_SETFLAGS, FS_IOC_SETVERSION, FS_IOC_FSSETXATTR
+MADVISE: tuple[int, int] = (28, 233)
+OUT_OF_MEMORY = (20, 21)  # MADV_COLD, MADV_PAGEOUT: a file's owner decides which of its pages are in memory
 
 
 def program(machine: str | None = None, *, namespaces: bool = True, signals: bool = True) -> bytes:
     """The filter for this (or that) machine.
 
     `namespaces` says that the worker has its own, which hold sockets of FAMILIES and no others (to the host of a
-    virtual machine, into the kernel's ciphers); without them the filter also keeps it from all sockets, from leaving
-    its process group and from the priorities, limits and processors of others. Without `signals` it can signal nobody
+    virtual machine, into the kernel's ciphers), and read-only mounts; without them the filter also keeps it from all
+    sockets, from leaving its process group and from marking files. Without `signals` it can signal nobody
     but itself and its own group, for where neither a namespace nor a user of its own keeps it from the judge. Raises
     ValueError for an architecture whose numbers are not known here.
     """
@@ -149,17 +175,20 @@ def program(machine: str | None = None, *, namespaces: bool = True, signals: boo
     for numbers in CALLS.values():
         if (number := numbers[place]) is not None:
             code += _when(number, REFUSE + EPERM)
-    for call in () if namespaces else (SOCKET, *LEAVING, *OTHERS):
-        code += _when(call[place], REFUSE + EPERM)
+    for numbers in () if namespaces else (SOCKET, *LEAVING, *METADATA.values()):
+        if (number := numbers[place]) is not None:
+            code += _when(number, REFUSE + EPERM)
     if namespaces:
         held = [_jump(_EQUAL, family, len(FAMILIES) - i, 0) for i, family in enumerate(FAMILIES)]
         code += _when_argument(SOCKET[place], 0, held)
-    for call in () if namespaces else OTHERS_BY_NUMBER:
+    for call in OTHERS_BY_NUMBER:
         code += _when_argument(call[place], 0, [_jump(_EQUAL, 0, 1, 0)])
     code += [] if signals else _to_itself_alone(place)
     code += _when(CLONE3[place], REFUSE + ENOSYS)  # its flags are behind a pointer; libc then takes clone
     code += _when_argument(CLONE[place], 0, [_jump(_ANY_BIT, _NEW_NAMESPACES, 0, 1)])
-    for request in (TIOCSTI, TIOCLINUX):
+    for advice in OUT_OF_MEMORY:
+        code += _when_argument(MADVISE[place], 2, [_jump(_EQUAL, advice, 0, 1)])
+    for request in (TIOCSTI, TIOCLINUX, *(() if namespaces else IOCTL_METADATA)):
         code += _when_argument(IOCTL[place], 1, [_jump(_EQUAL, request, 0, 1)])
     return b"".join([*code, _give(ALLOW)])
 

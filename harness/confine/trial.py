@@ -1,11 +1,13 @@
 """Tried inside a sandbox before it is trusted: prints `closed`, or the first door that stands open."""
 
+import mmap
 import os
 import socket
 import sys
 from collections.abc import Callable
 
 AF_ALG, AF_VSOCK = 38, 40  # sockets that no network namespace holds
+MADV_PAGEOUT = 21
 
 
 def opens(what: str, attempt: Callable[[], object]) -> None:
@@ -27,6 +29,11 @@ def reach_out() -> None:
         one.connect(("192.0.2.1", 53))  # sends nothing, but needs a way there
 
 
+def drive_out() -> None:
+    with open(__file__, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+        content.madvise(MADV_PAGEOUT)
+
+
 def main() -> None:
     beside = os.path.join(os.path.dirname(__file__), "left")
     opens("write beside itself", lambda: os.open(beside, os.O_CREAT | os.O_WRONLY))
@@ -42,6 +49,10 @@ def main() -> None:
     if judge > 1:  # 1 is the first process of a namespace of its own
         opens("signal the judge", lambda: os.kill(judge, 0))
     opens("change the owner of files", lambda: os.chown(os.environ["HOME"], 1, 1))
+    opens("mark a file by its mode", lambda: os.chmod(__file__, 0o444))
+    opens("mark a file by its times", lambda: os.utime(__file__))
+    opens("mark a file by an attribute", lambda: os.setxattr(__file__, "user.mark", b"x"))
+    opens("drive a file out of memory", drive_out)
     with open(os.path.join(os.environ["HOME"], "own"), "w") as file:
         file.write("x")
     print("closed")

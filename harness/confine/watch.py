@@ -15,6 +15,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from harness.confine.scratch import size
+
 CGROUPS = Path("/sys/fs/cgroup")
 OWN = Path("/proc/self/cgroup")
 PREFIX = "blueberry-"
@@ -155,12 +157,19 @@ class Watchdog:
 
     def _watch(self) -> None:
         while not self._stopped.wait(LOOK_EVERY_S):
-            if self._too_much() or self._fills_the_disk():
+            if self._is_over():
                 self._end(True)
                 return
             if available_memory() < LEAST_AVAILABLE * total_memory():
                 self._end(memory_of(self._processes(), total_memory() // 2))
                 return
+
+    def _is_over(self) -> bool:
+        """Also where it cannot be told: a worker that breaks the watch is not to go on without it."""
+        try:
+            return self._too_much() or self._fills_the_disk()
+        except Exception:
+            return True
 
     def _too_much(self) -> bool:
         found = [] if self._held else self._processes()
@@ -173,7 +182,7 @@ class Watchdog:
         free = _free(self._scratch)
         if free < LEAST_FREE_BYTES and free < self._free_at_first - LEAST_FREE_BYTES:
             return True
-        return _size(self._scratch) > self._bounds.scratch_bytes
+        return size(self._scratch) > self._bounds.scratch_bytes
 
 
 def _free(folder: Path) -> int:
@@ -183,16 +192,6 @@ def _free(folder: Path) -> int:
     except OSError:  # it is being removed: the worker is at its end
         return 1 << 62
     return found.f_bavail * found.f_frsize
-
-
-def _size(folder: Path) -> int:
-    """Bytes on the disk of all files below a folder."""
-    total = 0
-    for place, _, names in os.walk(folder):
-        for name in names:
-            with contextlib.suppress(OSError):
-                total += os.lstat(os.path.join(place, name)).st_blocks * 512
-    return total
 
 
 def available_memory() -> int:
@@ -205,22 +204,24 @@ def available_memory() -> int:
 
 def memory_of(processes: list[int], limit: int) -> bool:
     """Whether processes use more than `limit` bytes; the exact sum is only taken where the rough one is above it."""
-    page = os.sysconf("SC_PAGE_SIZE")
-    rough = 0
-    for process in processes:
-        with contextlib.suppress(OSError, ValueError, IndexError):
-            rough += int(Path(f"/proc/{process}/statm").read_text().split()[1]) * page
-    if rough <= limit:
+    if sum(map(_resident, processes)) <= limit:
         return False
     return sum(map(_proportional, processes)) > limit
 
 
+def _resident(process: int) -> int:
+    with contextlib.suppress(OSError, ValueError, IndexError):
+        return int(Path(f"/proc/{process}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    return 0
+
+
 def _proportional(process: int) -> int:
+    """Its share of what it shares; all of it where it keeps that from being read, as a process may."""
     with contextlib.suppress(OSError):
         for line in Path(f"/proc/{process}/smaps_rollup").read_text().splitlines():
             if line.startswith("Pss:"):
                 return int(line.split()[1]) * 1024
-    return 0
+    return _resident(process)
 
 
 def descendants(process: int) -> list[int]:

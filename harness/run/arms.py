@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 
+from harness.confine.scratch import removed
 from harness.records.atomic import disk_trouble
 from harness.run.stage import PATIENCE_S, Arm
 from harness.submission.patch import PatchedCore, core_digest
@@ -21,12 +22,12 @@ WORKER_FILES = ("worker.py", "wire.py", "drawing.py")
 def fresh_folder(folder: Path) -> Iterator[Path]:
     """An empty folder for the block. What an earlier, interrupted harness left at its place is removed."""
     with disk_trouble(folder):
-        shutil.rmtree(folder, ignore_errors=True)
+        removed(folder)
         folder.mkdir(parents=True)
     try:
         yield folder
     finally:
-        shutil.rmtree(folder, ignore_errors=True)
+        removed(folder)
 
 
 @contextlib.contextmanager

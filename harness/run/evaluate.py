@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import datetime
 import functools
-import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from harness.confine.scratch import removed
 from harness.decide import cells
 from harness.decide.bank import Banks
 from harness.decide.debts import Debts, debts
@@ -361,4 +361,4 @@ def settle(root: Path, store: Store, closed: EvaluationRecord) -> None:
     """What follows closing, and is made up for on the next call if the harness died in between."""
     ledger.append(store, closed.id)
     seeds.forget(root, closed.id)
-    shutil.rmtree(root / ".blueberry" / "work" / closed.id, ignore_errors=True)
+    removed(root / ".blueberry" / "work" / closed.id)

@@ -1,4 +1,5 @@
-"""`check --probe`: builds a submission's models, trains each for seconds and audits it, before anything is raced.
+"""`check --probe`: builds a submission's models, trains a small one of each kind for seconds and audits it, before
+anything is raced.
 
 Language models are trained on the control source, whose entropy is known: what scores below it has seen the future.
 The others get their own data at the budget of the test suite. A probe that passes proves nothing; one that fails saves
@@ -8,6 +9,7 @@ a run.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +25,19 @@ from harness.submission.manifest import load_manifest
 from harness.submission.patch import apply
 from harness.tracks import TRACKS, TextTrack, Track, budget_named
 
-PROBED = {"lm": "llm-tiny", "flow": "flow-tiny", "vqvae": "vqvae-tiny", "multimodal": "multimodal-tiny"}
+_TINY = TRACKS["llm-tiny"]
+assert isinstance(_TINY, TextTrack)
+PROBED: dict[str, Track] = {
+    "lm": _TINY,
+    # there is no track of small experts to race on; the core has a preset of them
+    "moe": replace(
+        _TINY, name="small experts", module="moe", model="MoELM", preset="debug", vocab_size=49_152, row_tokens=128
+    ),
+    "flow": TRACKS["flow-tiny"],
+    "vqvae": TRACKS["vqvae-tiny"],
+    "multimodal": TRACKS["multimodal-tiny"],
+}
+CONTROL_TOKENS = {"lm": budget_named("smoke").tokens, "moe": 1 << 14}  # of the control source, to learn from
 Say = Callable[[str], None]
 
 
@@ -43,7 +57,7 @@ def probe(root: Path, folder: Path, say: Say) -> list[Fault]:
 def _tracks(claims: Iterable[Any]) -> list[Track]:
     """The laptop-sized track of every kind of model that is claimed."""
     modules = {TRACKS[claim.track].module for claim in claims}
-    return [TRACKS[PROBED[module]] for module in PROBED if module in modules]
+    return [PROBED[module] for module in PROBED if module in modules]
 
 
 def _probed(arm: Arm, track: Track, say: Say) -> list[Fault]:
@@ -67,12 +81,12 @@ def _audited(arm: Arm, track: Track, say: Say) -> tuple[AuditResult, ...]:
     """Trains, scores and audits one model."""
     measure, test = measure_of(track), budget_named("test")
     controlled = isinstance(track, TextTrack)
-    budget = budget_named("smoke") if controlled else test
+    tokens = CONTROL_TOKENS[track.module] if controlled else test.tokens
     prepared: Any = (
         control.prepare_control(track) if isinstance(track, TextTrack) else measure.prepare(track, None, say)
     )
-    feed = measure.feed(prepared, track, 0, budget.tokens, 1)
-    trained = judge.train(arm, track, budget.tokens, 0, feed, None, lambda *told: None)
+    feed = measure.feed(prepared, track, 0, tokens, 1)
+    trained = judge.train(arm, track, tokens, 0, feed, None, lambda *told: None)
     threads, fd = host.threads(), trained.checkpoint.fd
     try:
         asked = measure.held_out(prepared, track, test, "validation", "probe")

@@ -25,6 +25,7 @@ from typing import Literal
 
 from harness.confine import bubblewrap, closure, landlock, watch
 from harness.confine.job import Job
+from harness.confine.scratch import removed
 from harness.data.cache import cache_root
 from harness.errors import MachineError, UsageError
 from harness.submission.root import find_root
@@ -32,7 +33,7 @@ from harness.submission.root import find_root
 Backend = Literal["bubblewrap", "landlock", "none"]
 BACKENDS: tuple[Backend, ...] = ("bubblewrap", "landlock")  # best first
 TAIL_BYTES = 16_384
-KILL_LIMIT_S = 10.0
+KILL_LIMIT_S = 30.0
 _SIGNALLED = 128
 # glibc keeps what a batch frees for the next one: faulting it in again takes half of a scoring pass on the CPU
 KEEP_FREED_MEMORY = {"MALLOC_MMAP_THRESHOLD_": str(1 << 30), "MALLOC_TRIM_THRESHOLD_": str((1 << 31) - 1)}
@@ -78,21 +79,30 @@ class Worker:
         return True
 
     def kill(self) -> int:
-        """Ends the worker and everything it started, and waits until all of it is gone; returns its exit status."""
+        """Ends the worker and everything it started, and waits until all of it is gone; returns its exit status.
+
+        Raises MachineError where something stays: the next run would be timed beside it.
+        """
         mine = self.processes()
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self.process.pid, signal.SIGKILL)
+        for process in mine:  # each by itself: what ends a namespace is its first process, which it may have starved
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.kill(process, signal.SIGKILL)
         status = self.process.wait()
         if _SIGNALLED < status < _SIGNALLED + signal.NSIG:  # as a shell, bubblewrap tells so what it passes on
             status = _SIGNALLED - status
         deadline = time.monotonic() + KILL_LIMIT_S
-        while any(alive(process) for process in mine) and time.monotonic() < deadline:
+        while (left := [process for process in mine if alive(process)]) and time.monotonic() < deadline:
             time.sleep(0.002)
         self._reader.join(timeout=5)
         if self.process.stdout is not None:
             self.process.stdout.close()
         self.over = self.over or watch.ran_out_of_memory(self.joined)
         self.closing.close()
+        if left:
+            found = f"{len(left)} processes of a worker are there {KILL_LIMIT_S:.0f} s after they were killed"
+            raise MachineError("a worker", found, "end them, then run the same command again")
         return status
 
     def end(self, its_fault: bool) -> None:
@@ -109,7 +119,8 @@ def launch(
     chosen = backend or name()
     bounds, number = watch.default_bounds(), next(_numbers)
     with contextlib.ExitStack() as closing:
-        scratch = Path(closing.enter_context(tempfile.TemporaryDirectory(prefix="home-", dir=folder.parent)))
+        scratch = Path(tempfile.mkdtemp(prefix="home-", dir=folder.parent))
+        closing.callback(removed, scratch)
         joined = closing.enter_context(watch.cgroup(bounds)) if chosen != "none" else ()
         job = Job(
             folder=folder,

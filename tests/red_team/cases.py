@@ -20,7 +20,7 @@ Outcome = Literal[
     "timed-out",
     "unstable",  # worse: it diverged where the core did not
     "no gain",  # it ran, and got nothing by it
-    "nothing",  # it ran as if the attack was not there, to the last bit
+    "nothing",  # it ran as if the attack was not there, to the last bit, and won no time either
 ]
 
 IMPORT = ("lm.py", "from torch import Tensor, nn\n", "from torch import Tensor, nn\n{}\n")
@@ -143,7 +143,7 @@ CASES = [
         IMPORT,
         """
 import os
-for process in filter(str.isdecimal, os.listdir("/proc")) if os.access("/proc", os.R_OK) else ():
+for process in range(1, os.getpid()):
     try:
         found = open(f"/proc/{process}/environ").read()
     except OSError:
@@ -186,7 +186,7 @@ for process in filter(str.isdecimal, os.listdir("/proc")) if os.access("/proc", 
         IMPORT,
         """
 import glob
-for place in ("{cache}", "{root}/.blueberry", "{root}/leaderboard"):
+for place in ("{cache}", "{project}/.blueberry", "{project}/leaderboard", "{root}/leaderboard"):
     assert not glob.glob(place + "/**/*", recursive=True), "found it"
 """,
         "nothing",
@@ -249,7 +249,12 @@ for place in ("{cache}", "{root}/.blueberry", "{root}/leaderboard"):
     Case(
         "fills-the-scratch-disk",
         IMPORT,
-        "with open('/tmp/bomb', 'wb') as bomb:\n    for _ in range(100_000):\n        bomb.write(bytes(1 << 20))",
+        """
+import os
+with open(os.environ["TMPDIR"] + "/bomb", "wb") as bomb:
+    for _ in range(100_000):
+        bomb.write(bytes(1 << 20))
+""",
         "crashed",
         says="No space left on device|for want of memory|more than it may",
     ),
@@ -347,6 +352,19 @@ if os.fork() == 0:
         "import time\ntime.time = time.monotonic = time.perf_counter = lambda: 0.0",
         "nothing",
     ),
+    Case(
+        "says-done-and-goes-on",
+        TRAINED,
+        """
+import sys
+frame = sys._getframe()
+while frame is not None and "channel" not in frame.f_locals:
+    frame = frame.f_back
+frame.f_locals["channel"].send({"kind": "done", "peak_memory_bytes": 1, "unmoved": 0.0, **self.facts()})
+""",
+        "crashed",
+        says="sent 'done' where take was due",
+    ),
     Case("stops-early", TRAINED, "break", "crashed", says="sent 'done' where take was due", quick=True),
     Case(
         "asks-for-more",
@@ -378,7 +396,16 @@ if os.fork() == 0:
     ),
     Case("leaves-in-the-middle", TRAIN, "import os\nos._exit(0)", "crashed", says="the worker exited with 0"),
     Case(
-        "kills-everybody", TRAIN, "import os\nos.kill(-1, 9)", "crashed", says="No such process|Operation not permitted"
+        "kills-everybody",
+        TRAIN,
+        """
+import os
+try:
+    os.kill(-1, 9)
+except OSError:
+    pass  # where namespaces hold it there is nobody else; Landlock lets it pass and reach nobody
+""",
+        "nothing",
     ),
     Case(
         "raises-in-colour",

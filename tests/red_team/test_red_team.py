@@ -34,6 +34,7 @@ HONEST = {
 }
 TOKEN = "GITHUB_TOKEN"
 REFUSED = get_args(Outcome)[:8]
+WON = 0.5  # of the core's time: so much less is not how runs of a second scatter
 
 
 @dataclass(frozen=True)
@@ -73,12 +74,17 @@ def _word(answer: dict[str, Any], reason: str) -> str:
     if answer["verdict"] == "REJECT_WORSE" and "diverged" in reason:
         return "unstable"
     if answer["cells"][0]["gain"] == 0.0:
-        return "nothing"
+        return "nothing" if answer["cells"][0]["time_ratio"] > WON else "time"
     return "no gain" if answer["verdict"] not in ("CONFIRMED", "ACCEPT_LOSS", "ACCEPT_SPEED") else "a record"
 
 
 def attack(project: Project, case: Case, path: str | None = None) -> Found:
-    places = {"{root}": REPOSITORY, "{harness}": Path(harness.__file__ or "").parent, "{cache}": cache_root()}
+    places = {
+        "{root}": REPOSITORY,
+        "{project}": project.root,
+        "{harness}": Path(harness.__file__ or "").parent,
+        "{cache}": cache_root(),
+    }
     edits = []
     for file, old, new in case.edits:
         for name, place in places.items():
@@ -108,7 +114,7 @@ def test_an_attack_comes_to_what_it_should(project: Project, case: Case) -> None
 def programs(folder: Path, but: str) -> str:
     """A PATH with every program that is on this one, but for the one: what the judge sees where it is not installed."""
     for place in os.environ["PATH"].split(os.pathsep):
-        for program in Path(place).glob("*"):
+        for program in Path(place).glob("*") if os.access(place, os.R_OK) else ():
             if program.name != but and not (folder / program.name).is_symlink():
                 (folder / program.name).symlink_to(program)
     return str(folder)

@@ -158,6 +158,111 @@ say({
     assert {name: state for name, (state, _) in found.items()} == dict.fromkeys(found, "closed")
 
 
+def test_a_file_cannot_be_marked_for_the_next_stage(inside: Inside) -> None:
+    """By its mode, times, attributes or flags, or by which of its pages are in memory: also by whoever owns it."""
+    found = inside("""
+import fcntl, mmap, struct
+path = os.path.abspath(__file__)
+descriptor = os.open(path, os.O_RDONLY)
+def call(name, *arguments):
+    if getattr(libc, name)(*arguments) < 0: raise OSError(ctypes.get_errno(), "refused")
+def advised(advice):
+    with mmap.mmap(descriptor, 0, access=mmap.ACCESS_READ) as content: content.madvise(advice)
+say({
+    "mode": tried(lambda: os.chmod(path, 0o640)),
+    "mode of what is open": tried(lambda: os.fchmod(descriptor, 0o640)),
+    "mode of the folder": tried(lambda: os.chmod(os.path.dirname(path), 0o750)),
+    "times": tried(lambda: os.utime(path, (1, 1))),
+    "times of what is open": tried(lambda: os.utime(descriptor, (1, 1))),
+    "attribute": tried(lambda: os.setxattr(path, "user.mark", b"x")),
+    "attribute of what is open": tried(lambda: os.setxattr(descriptor, "user.mark", b"x")),
+    "owner": tried(lambda: os.chown(path, os.getuid(), os.getgid())),
+    "flags": tried(lambda: fcntl.ioctl(descriptor, 0x40086602, struct.pack("q", 0x40))),
+    "cold": tried(lambda: advised(20)),
+    "out of memory": tried(lambda: advised(21)),
+    "counters of the machine": tried(lambda: open("/proc/vmstat").read() and 1 / len(open("/proc/vmstat").read())),
+})
+""")
+    assert {name: state for name, (state, _) in found.items()} == dict.fromkeys(found, "closed")
+
+
+def test_what_ends_a_worker_cannot_be_held_up_by_it(inside: Inside) -> None:
+    """The first process of its namespace, or the judge: not its priority, its processors, its limits."""
+    found = inside("""
+import resource
+parent = os.getppid()
+say({
+    "priority": tried(lambda: os.setpriority(os.PRIO_PROCESS, parent, 19)),
+    "scheduler": tried(lambda: os.sched_setscheduler(parent, os.SCHED_IDLE, os.sched_param(0))),
+    "processors": tried(lambda: os.sched_setaffinity(parent, {0})),
+    "limits": tried(lambda: resource.prlimit(parent, resource.RLIMIT_NPROC, (1, 1))),
+})
+""")
+    assert {name: state for name, (state, _) in found.items()} == dict.fromkeys(found, "closed")
+
+
+def test_only_what_is_bounded_can_be_written(inside: Inside) -> None:
+    found = inside("""
+def written(folder):
+    with open(os.path.join(folder, "x"), "w") as file: file.write("x")
+say({folder: tried(lambda: written(folder)) for folder in ("/", "/dev", "/proc/1", "/proc", "/usr")})
+""")
+    assert {name: state for name, (state, _) in found.items()} == dict.fromkeys(found, "closed")
+
+
+def test_folders_too_deep_or_barred_neither_break_the_watch_nor_stay(tmp_path: Path, backend: str) -> None:
+    worker = start(
+        tmp_path,
+        """
+os.chdir(os.environ["HOME"])
+for _ in range(1_300):
+    os.mkdir("d"); os.chdir("d")
+os.chdir(os.environ["HOME"])
+os.mkdir("barred"); open("barred/x", "w").close(); os.mkdir("unlisted", 0o300); open("unlisted/x", "w").close()
+say("made")
+time.sleep(60)
+""",
+        backend,
+    )
+    deadline = time.monotonic() + 20
+    while "made" not in worker.printed and time.monotonic() < deadline:
+        time.sleep(0.02)
+    time.sleep(3 * watch.LOOK_EVERY_S)
+    assert "made" in worker.printed and worker.process.poll() is None, worker.printed
+    worker.kill()
+    assert not worker.over and [path for path in tmp_path.iterdir() if path.name.startswith("home-")] == []
+
+
+def test_a_share_that_cannot_be_read_counts_in_full(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A process that makes itself undumpable hides what it shares from whoever is not root."""
+    held = bytearray(os.urandom(64 << 20))
+    monkeypatch.setattr(Path, "read_text", _without("smaps_rollup", Path.read_text))
+    assert watch.memory_of([os.getpid()], len(held))
+
+
+def _without(name: str, read: Callable[..., str]) -> Callable[..., str]:
+    def reading(path: Path, *arguments: Any) -> str:
+        if path.name == name:
+            raise PermissionError(errno.EACCES, "not for you")
+        return read(path, *arguments)
+
+    return reading
+
+
+def test_a_worker_of_which_something_stays_ends_the_run_and_not_in_silence(
+    tmp_path: Path, backend: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sandbox, "KILL_LIMIT_S", 0.1)
+    worker = start(tmp_path, "time.sleep(60)\n", backend)
+    with subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"]) as other:
+        monkeypatch.setattr(worker, "processes", lambda: [other.pid])
+        monkeypatch.setattr(os, "kill", lambda *_: None)  # as one that the kernel cannot end yet
+        with pytest.raises(MachineError, match="1 processes of a worker are there"):
+            worker.kill()
+        monkeypatch.undo()
+        other.kill()
+
+
 def test_packages_that_hold_data_cannot_be_read_and_torch_can(inside: Inside) -> None:
     found = inside("""
 import importlib
