@@ -30,7 +30,7 @@ demo: setup
 	@$(BIN)/blueberry demo
 
 test: setup
-	$(BIN)/python -m pytest -m "not long"
+	$(BIN)/python -m pytest -m "not long" -n 2 --dist loadfile
 
 test-long: setup
 	$(BIN)/python -m pytest -m long

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -20,6 +21,13 @@ REPOSITORY = Path(__file__).parent.parent
 settings.register_profile("blueberry", deadline=None)  # how long an example takes says more about the machine
 settings.load_profile("blueberry")
 COMMAND = Path(sys.executable).parent / "blueberry"
+WORKER = os.environ.get("PYTEST_XDIST_WORKER", "")  # gw0, gw1, ... where there are several
+
+if WORKER and hasattr(os, "sched_setaffinity"):
+    # A processor of its own: two trainings of two threads each would wait for one another most of the time, and a
+    # harness holds every processor that it may use.
+    _processors = sorted(os.sched_getaffinity(0))
+    os.sched_setaffinity(0, {_processors[int(WORKER.removeprefix("gw")) % len(_processors)]})
 
 
 @dataclass(frozen=True)
