@@ -347,18 +347,12 @@ _RULES = (
         "return plain logits, one row per input token",
     ),
     Rule(
-        "audit-normalisation",
-        "audit",
-        "predictions whose probabilities do not sum to one",
-        "an unnormalised model can claim any loss",
-        "return logits and leave the softmax to the harness",
-    ),
-    Rule(
         "audit-causality",
         "audit",
-        "a prediction that changes when the future, the batch or the order changes",
+        "a prediction that changes when the future, the batch or the order changes, or that was not normalised",
         "the model has seen what it must predict, or other rows; most such leaks are accidents",
-        "look for a mask, a shift, a convolution, a cache or a batch statistic that reaches past its own row's past",
+        "look for a mask, a shift, a convolution, a cache or a batch statistic that reaches past its own row's past; "
+        "leave the softmax to the harness",
     ),
     Rule(
         "audit-mean",

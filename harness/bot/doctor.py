@@ -73,7 +73,7 @@ def _clone(root: Path) -> Iterator[Finding]:
 def _sandbox() -> Finding:
     name = sandbox.name()
     if name == "none":
-        return Finding("sandbox", False, "none works", sandbox.INSTALL)
+        return Finding("sandbox", False, "none works", sandbox.mend())
     if exposed := sandbox.exposed():
         return Finding("sandbox", False, f"{name} works, but {exposed}", sandbox.MOVE)
     return Finding("sandbox", True, f"{name} works", "")

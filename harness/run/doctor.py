@@ -85,7 +85,7 @@ def _sandbox() -> Finding:
     tried = [f"{backend} does not: {trouble}" for backend, trouble in sandbox.examined() if trouble]
     if name == "none":
         found = "none works, so run only patches that you have read: " + "; ".join(tried)
-        return Finding("sandbox", False, found, sandbox.INSTALL)
+        return Finding("sandbox", False, found, sandbox.mend())
     if exposed := sandbox.exposed():
         return Finding("sandbox", False, f"{name} works, but {exposed}", sandbox.MOVE)
-    return Finding("sandbox", True, "; ".join([f"{name} works", *tried]))
+    return Finding("sandbox", True, "; ".join([f"{name} works", *tried]), sandbox.mend())

@@ -39,6 +39,11 @@ _SIGNALLED = 128
 KEEP_FREED_MEMORY = {"MALLOC_MMAP_THRESHOLD_": str(1 << 30), "MALLOC_TRIM_THRESHOLD_": str((1 << 31) - 1)}
 KEPT_VARIABLES = ("CUDA_VISIBLE_DEVICES", "LD_LIBRARY_PATH")
 INSTALL = "install bubblewrap (Debian, Ubuntu: sudo apt-get install bubblewrap), then see `blueberry doctor`"
+DENIED = (
+    "let bubblewrap make namespaces, then see `blueberry doctor`; Ubuntu 23.10 and newer keeps ordinary users from it "
+    "until there is an AppArmor profile for bwrap, or after "
+    "`sudo sysctl -w kernel.apparmor_restrict_unprivileged_userns=0`"
+)
 MOVE = "move it elsewhere: the clone into a home folder, the cache with XDG_CACHE_HOME"
 # a process joins its cgroups and becomes the program, so that there is no moment outside them
 _JOIN = 'while [ "$1" != -- ]; do echo $$ > "$1" || exit 125; shift; done; shift; exec "$@"'
@@ -228,6 +233,13 @@ def _trial(backend: Backend) -> str:
     return "" if status == 0 and said == ["closed"] else (said[-1][:200] if said else f"it ended with {status}")
 
 
+def mend() -> str:
+    """How to get the better backend; "" where it works."""
+    if not trouble("bubblewrap"):
+        return ""
+    return DENIED if bubblewrap.program() else INSTALL
+
+
 def exposed() -> str:
     """What of the judge's own lies where every worker may read, in words; "" when nothing does."""
     places = {"the data cache": cache_root()}
@@ -246,7 +258,7 @@ def require() -> None:
         raise MachineError("sandbox", found, MOVE)
     if name() == "none":
         found = "; ".join(f"{backend}: {what}" for backend, what in examined())
-        raise MachineError("sandbox", f"strangers' code needs one, and none works here ({found})", INSTALL)
+        raise MachineError("sandbox", f"strangers' code needs one, and none works here ({found})", mend())
 
 
 def require_in_ci() -> None:

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from harness.bot import connection, work
 from harness.bot import engine as engine_module
 from harness.bot import poll as poll_module
-from harness.bot import work
 from harness.bot.caps import load
 from harness.bot.comment import MARKER
 from harness.bot.github import GitHub
@@ -23,6 +23,8 @@ from tests.bot.gateway import Answer
 from tests.bot.test_engine import ANSWER, ENDS
 
 MakePoll = Callable[[], Poll]
+DEAD: Answer = (0, {}, b"")
+REFUSED: Answer = (401, {}, b"{}")
 
 
 @pytest.fixture
@@ -163,17 +165,18 @@ def test_a_submission_that_breaks_a_rule_is_told_which_and_is_not_run(hub: Hub, 
     assert hub.gateway.statuses[-1]["state"] == "failure"
 
 
-@pytest.mark.parametrize("after", range(0, 9, 2))
+@pytest.mark.parametrize(("after", "answer"), [(0, DEAD), (2, REFUSED), (4, DEAD), (6, REFUSED), (8, DEAD)])
 def test_wherever_the_line_breaks_the_next_look_finishes_the_work(
-    hub: Hub, poll: MakePoll, number: int, after: int, monkeypatch: pytest.MonkeyPatch
+    hub: Hub, poll: MakePoll, number: int, after: int, answer: Answer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The network is lost after so many requests; a new bot with a good line then does what was left, once."""
+    """Line or token are lost after so many requests; a new bot then does what was left, once."""
+    monkeypatch.setattr(connection, "BACKOFF", 0.0)
     order(hub, number)
     left = [after]
 
     def dead(method: str, path: str) -> Answer | None:
         left[0] -= 1
-        return None if left[0] >= 0 else (401, {}, b"{}")
+        return None if left[0] >= 0 else answer
 
     hub.gateway.faults.append(dead)
     poll().once(1)

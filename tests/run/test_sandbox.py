@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from harness.cli import generate, submissions
-from harness.confine import closure, seccomp, watch
+from harness.confine import bubblewrap, closure, seccomp, watch
 from harness.confine.job import ENTER, orders, python
 from harness.errors import MachineError
 from harness.run import doctor, sandbox
@@ -72,6 +72,19 @@ def inside(tmp_path: Path, backend: str) -> Inside:
         return json.loads(lines[-1])
 
     return run
+
+
+@pytest.mark.skipif(os.environ.get("GITHUB_ACTIONS") != "true", reason="elsewhere one may do without")
+def test_in_ci_no_backend_is_missing_so_that_no_test_of_it_is_left_out() -> None:
+    assert dict(sandbox.examined()) == dict.fromkeys(sandbox.BACKENDS, "")
+
+
+def test_whoever_has_bubblewrap_is_not_told_to_install_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sandbox, "trouble", lambda backend: "setting up uid map: Permission denied")
+    monkeypatch.setattr(bubblewrap, "program", lambda: "/usr/bin/bwrap")
+    assert "apparmor" in sandbox.mend()
+    monkeypatch.setattr(bubblewrap, "program", lambda: None)
+    assert "apt-get install bubblewrap" in sandbox.mend()
 
 
 def test_the_network_is_closed(inside: Inside) -> None:
