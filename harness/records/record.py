@@ -107,7 +107,7 @@ class RunRecord(_Frozen):
     metrics: Metrics = Metrics()
     tokens_served: int = 0  # by the judge's meter
     unique_tokens: int = 0  # different ones within the budget; fewer than served where passes repeat
-    train_seconds: Finite | None = None  # by the judge's clock; None where it cannot be compared (resumed)
+    train_seconds: Finite | None = None  # by the judge's clock, all its parts; of a further attempt it decides nothing
     score_seconds: Finite | None = None  # of scoring and of the audit, start-up included; outside the clock as well
     audit_seconds: Finite | None = None
     setup_seconds: Finite | None = None  # start, build and warm-up, before the clock

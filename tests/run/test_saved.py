@@ -4,12 +4,19 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from harness import tracks
+from harness.decide.pairs import pairs_of
 from harness.errors import MachineError
+from harness.records.record import RunRecord, RunSpec
+from harness.records.store import Store
 from harness.run import arms, judge
+from harness.run.contests import Options, contests
+from harness.run.evaluate import evaluate
 from harness.run.measure import measure_of
 from harness.run.saved import Saves, State
 from harness.submission.patch import unpatched
@@ -95,3 +102,58 @@ def test_a_run_that_was_cut_off_ends_where_an_undisturbed_one_does(
     assert [point[0] for point in resumed.curve] == [point[0] for point in undisturbed.curve]
     for one in (undisturbed, resumed):
         one.checkpoint.close()
+
+
+class Reporter:
+    """Hears everything; the power fails when the first run has been served three quarters."""
+
+    def __init__(self, fails: bool) -> None:
+        self.fails = fails
+
+    def note(self, text: str) -> None: ...
+
+    def opened(self, evaluation: str) -> None: ...
+
+    def stage(self, spec: RunSpec, stage: str) -> None: ...
+
+    def finished(self, record: RunRecord) -> None: ...
+
+    def tick(self, spec: RunSpec, tokens: int, loss: float | None, seconds: float) -> None:
+        if self.fails and tokens >= BUDGET.tokens * 3 // 4:
+            raise PowerCutError
+
+
+def test_budgets_from_20_million_tokens_on_save_what_they_have_and_the_others_begin_again() -> None:
+    saving = {budget.name for budget in tracks.BUDGETS.values() if budget.save_every_s is not None}
+    assert saving == {budget.name for budget in tracks.BUDGETS.values() if budget.tokens >= 20_000_000}
+
+
+@pytest.mark.long
+def test_an_evaluation_that_is_cut_off_goes_on_from_the_state_and_that_run_has_no_time(
+    make_project: Callable[[str], Project], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The idea is a comment: what was resumed has to end, to the last bit, where the other arm of its pair does."""
+    project = thin(make_project("resumed"))
+    project.submit("idea", ("lm.py", "import math\n", "import math  # an idea\n"))
+    monkeypatch.setitem(tracks.BUDGETS, "test", replace(BUDGET, save_every_s=0.0))
+    store = Store(project.root / ".blueberry")
+    options = Options("llm-tiny", "test", 3)
+    with store.lock(), contests(project.root, "idea", options, lambda line: None) as to_run:
+        (contest,) = to_run
+        with pytest.raises(PowerCutError):
+            evaluate(contest, Reporter(fails=True))
+        (state,) = (project.root / ".blueberry").rglob("saved/*")
+        assert Saves(state, 0.0).latest() is not None
+        outcome = evaluate(contest, Reporter(fails=False))
+    (again,) = (run for run in outcome.runs if run.spec.attempt == 2)
+    (twin,) = (
+        run
+        for run in outcome.runs
+        if run.spec.pair == again.spec.pair and run.spec.arm != again.spec.arm and run.status == "completed"
+    )
+    assert (again.status, again.tokens_served) == ("completed", BUDGET.tokens)
+    assert (again.loss, again.checkpoint_sha256) == (twin.loss, twin.checkpoint_sha256)
+    timed = {pair.index: pair.R is not None for pair in pairs_of(outcome.runs, "decide")}
+    assert timed == {index: index != again.spec.pair for index in range(3)}
+    assert outcome.cells[0].gain == 0.0 and outcome.evaluation.closed
+    assert not list((project.root / ".blueberry").rglob("saved/*")), "nothing is left of it"
