@@ -88,6 +88,19 @@ def told(done: subprocess.CompletedProcess[str]) -> list[dict[str, str]]:
     return list(faults)
 
 
+def ends_as_in_peace(project: Project) -> dict[str, Any]:
+    """Finishes the evaluation here, and in a copy that has nothing of it but its beginning: they come to the same."""
+    calm = Project(project.root.with_name(f"{project.root.name}-calm"))
+    shutil.copytree(project.root, calm.root)
+    shutil.rmtree(calm.root / ".blueberry" / "runs", ignore_errors=True)
+    answer = project.json(*RUN)
+    assert answer["cells"][0]["gain"] == 0.0, "a comment changes no bit"
+    if list((calm.root / ".blueberry").glob("evaluations/*.json")):  # else it was not opened yet: it has other seeds
+        assert calm.json(*RUN)["verdict"] == answer["verdict"]
+        assert results(project) == results(calm)
+    return answer
+
+
 @needs_bubblewrap
 @pytest.mark.long
 @pytest.mark.parametrize("size", DISKS)
@@ -99,7 +112,7 @@ def test_on_a_full_disk_one_message_says_so_and_with_more_room_the_run_goes_on(
     done = on_another_disk(project, "--size", str(size << 10), "--tmpfs")
     assert "No space left on device" in told(done)[0]["what"]
     readable(project)
-    assert project.json(*RUN)["cells"][0]["gain"] == 0.0
+    ends_as_in_peace(project)
     assert not list((project.root / ".blueberry" / "runs").rglob("*.started"))
 
 
@@ -120,7 +133,7 @@ def test_a_clock_that_was_set_back_changes_no_verdict(make_project: Callable[[st
     [path] = (project.root / ".blueberry" / "evaluations").glob("*.json")
     begun = json.loads(path.read_text())
     path.write_text(json.dumps(begun | {"opened": "2099-01-01T00:00:00+00:00"}))
-    assert project.json(*RUN)["cells"][0]["alpha"] == begun["alpha"]
+    assert ends_as_in_peace(project)["cells"][0]["alpha"] == begun["alpha"]
     assert [*(project.root / ".blueberry" / "evaluations").glob("*.json")] == [path]
     assert project.json("plan", "idea", "--budget", "test")["ok"]
 
@@ -161,10 +174,10 @@ def test_without_memory_one_message_says_so_and_with_it_the_run_goes_on(
     script = f"ulimit -v {limit}; exec {COMMAND} {' '.join(RUN)} --json"
     command = ["sh", "-c", script]
     done = subprocess.run(command, cwd=project.root, capture_output=True, text=True, timeout=300, check=False)
-    assert done.returncode in (1, 3) and "Traceback" not in done.stderr, done.stderr
-    assert len(json.loads(done.stdout)["faults"]) == 1
+    told(done)
     readable(project)
     assert project.json("leaderboard", "--local")["ok"]
+    ends_as_in_peace(project)
 
 
 @pytest.mark.long

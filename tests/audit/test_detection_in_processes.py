@@ -63,9 +63,9 @@ class Trained:
     rows: nll.Rows
     core: nll.Scored
 
-    def audited(self, arm: Arm, scored: nll.Scored) -> bool:
-        """Whether one audit of the arm passes."""
-        reference, count = self.core.by_item if arm.name != "core" else None, BUDGET.audit_cuts
+    def audited(self, arm: Arm, scored: nll.Scored, against: nll.Scored | None) -> bool:
+        """Whether one audit of the arm passes, half of whose questions are where it is better than another model."""
+        reference, count = against.by_item if against else None, BUDGET.audit_cuts
         found = nll.audit(arm, TRACK, self.fd, self.rows, scored, reference, count, host.threads())
         assert next(result.value for result in found if result.id == "audit-asked") == count
         return all(result.ok for result in found)
@@ -95,7 +95,7 @@ def test_a_cheat_is_found_in_nearly_every_draw(trained: Trained, name: str, caps
     _, _, least, draws = CHEATS[name]
     arm = trained.arms[name]
     scored = nll.score(arm, TRACK, trained.fd, trained.rows, host.threads())
-    found = sum(not trained.audited(arm, scored) for _ in range(draws))
+    found = sum(not trained.audited(arm, scored, trained.core) for _ in range(draws))
     with capsys.disabled():
         print(f"\n{name}: gains {trained.core.loss - scored.loss:.4f} nats, found in {found} of {draws} draws")
     assert found >= least
@@ -103,6 +103,10 @@ def test_a_cheat_is_found_in_nearly_every_draw(trained: Trained, name: str, caps
 
 @pytest.mark.long
 def test_no_honest_model_is_refused_in_two_hundred_audits(trained: Trained) -> None:
+    """Half of them as a core is audited, half as a submission is that predicts other tokens better than its core."""
+    other = nll.score(trained.arms["looks-across-the-batch"], TRACK, trained.fd, trained.rows, host.threads())
+    assert (trained.core.by_item > other.by_item).any() and (trained.core.by_item < other.by_item).any()
     arm = trained.arms["core"]
-    refused = sum(not trained.audited(arm, trained.core) for _ in range(HONEST_AUDITS))
+    references = [None, other] * (HONEST_AUDITS // 2)
+    refused = sum(not trained.audited(arm, trained.core, against) for against in references)
     assert refused == 0
