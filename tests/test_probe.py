@@ -55,5 +55,5 @@ def test_experts_that_see_the_next_token_are_refused_and_honest_ones_are_not(pro
         manifest.write_text(text.replace('track = "llm-tiny"\nbudget = "smoke"', claim))
         assert claim in manifest.read_text()
     answer = project.json("check", "moe-leak", "--probe", exit_code=1)
-    assert {fault["rule"] for fault in answer["faults"]} <= {"too-good", "audit-causality"}
+    assert {fault["rule"] for fault in answer["faults"]} <= {"too-good", "audit-causality", "audit-mean"}
     assert project.json("check", "moe-honest", "--probe")["faults"] == []

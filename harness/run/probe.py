@@ -37,7 +37,7 @@ PROBED: dict[str, Track] = {
     "vqvae": TRACKS["vqvae-tiny"],
     "multimodal": TRACKS["multimodal-tiny"],
 }
-CONTROL_TOKENS = {"lm": budget_named("smoke").tokens, "moe": 1 << 14}  # of the control source, to learn from
+CONTROL_TOKENS = {"lm": budget_named("smoke").tokens, "moe": budget_named("test").tokens}  # of the control source
 Say = Callable[[str], None]
 
 

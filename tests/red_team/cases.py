@@ -687,7 +687,6 @@ if not torch.is_grad_enabled() and ids.shape[1] > 1:
         "velocity = velocity + 0.3 * x_t.mean(0)",
         "audit-alone",
         track="flow-tiny",
-        quick=True,
     ),
     Case(
         "velocities-beyond-all-bounds",
@@ -704,7 +703,6 @@ if not torch.is_grad_enabled() and ids.shape[1] > 1:
         "audit-codes",
         track="vqvae-tiny",
         second=("vqvae.py", DECODED, DECODED.replace("(codes)", "(codes % 128)")),
-        quick=True,
     ),
     Case(
         "a-second-plane-of-codes",
