@@ -165,7 +165,7 @@ def test_a_clock_that_jumps_while_runs_go_on_changes_no_verdict(make_project: Ca
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("limit", [1 << 20, 400 << 10, 250 << 10])
+@pytest.mark.parametrize("limit", [600 << 10, 400 << 10, 250 << 10])
 def test_without_memory_one_message_says_so_and_with_it_the_run_goes_on(
     make_project: Callable[[str], Project], limit: int
 ) -> None:
