@@ -18,6 +18,7 @@ from pathlib import Path
 from harness.records.atomic import write_atomically
 from harness.run import arms, host, judge
 from harness.run.measure import measure_of
+from harness.run.probe import PROBED
 from harness.submission.patch import unpatched
 from harness.submission.root import find_root
 from harness.tracks import Track, budget_named, track_named
@@ -28,7 +29,7 @@ QUESTIONS = 256
 PRECISIONS = ("fp32", "bf16")
 RESOLVE = '    if precision != "auto":\n        return precision\n'
 EAGER = "compile=False,"
-MOE = replace(track_named("llm-tiny"), name="moe-debug", module="moe", model="MoELM", preset="debug", vocab_size=49_152)
+MOE = replace(PROBED["moe"], name="moe-debug")
 TRACKS = {
     track.name: track for track in (*map(track_named, ("llm-tiny", "flow-tiny", "vqvae-tiny", "multimodal-tiny")), MOE)
 }

@@ -77,9 +77,7 @@ def _files(arm: Path) -> list[str]:
         mounts.bind(place)
     mounts.add("--proc", "/proc")
     mounts.hide(f"/proc/{PARENT}")
-    mounts.add(
-        "--ro-bind", "/dev/null", "/proc/vmstat"
-    )  # counters of the whole machine, which any stage can move and read
+    mounts.add("--ro-bind", "/dev/null", "/proc/vmstat")  # counters that every stage can move and read
     mounts.add("--dev", "/dev")
     gpus = closure.devices()
     for device in gpus:
@@ -115,20 +113,23 @@ class _Mounts:
     def scratch(self, folder: str) -> None:
         """A folder of the worker's own, in memory."""
         size = min(SCRATCH_BYTES, total_memory() // SCRATCH_SHARE)
-        self.add("--perms", "1777", "--size", str(size), "--tmpfs", folder)
+        self._memory(folder, "1777", size)
         self._there.add(Path(folder))
 
     def hide(self, folder: str) -> None:
         """A folder that is there and is to be seen empty. For an ordinary user the first process of the namespace is
         the worker's own: its memory could be written, and with it what keeps it from outliving its run."""
-        self.add("--perms", "0555", "--size", str(EMPTY_BYTES), "--tmpfs", folder)
+        self._memory(folder, "0555", EMPTY_BYTES)
 
     def empty(self, folder: Path) -> None:
         """A folder of which nothing is seen but what is mounted into it later."""
         self._make(folder.parent)
-        self.add("--perms", "0755", "--size", str(EMPTY_BYTES), "--tmpfs", str(folder))
+        self._memory(str(folder), "0755", EMPTY_BYTES)
         self._there.add(folder)
         self._whole.discard(folder)
+
+    def _memory(self, folder: str, mode: str, size: int) -> None:
+        self.add("--perms", mode, "--size", str(size), "--tmpfs", folder)
 
     def _make(self, folder: Path) -> None:
         for one in reversed([folder, *folder.parents]):

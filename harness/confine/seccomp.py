@@ -172,10 +172,7 @@ def program(machine: str | None = None, *, namespaces: bool = True, signals: boo
     code = [_load(_ARCHITECTURE), *_unless(ARCHITECTURES[machine], KILL), _load(_NUMBER)]
     if machine == "x86_64":
         code += [_jump(_AT_LEAST, _X32, 0, 1), _give(REFUSE + EPERM)]
-    for numbers in CALLS.values():
-        if (number := numbers[place]) is not None:
-            code += _when(number, REFUSE + EPERM)
-    for numbers in () if namespaces else (SOCKET, *LEAVING, *METADATA.values()):
+    for numbers in (*CALLS.values(), *(() if namespaces else (SOCKET, *LEAVING, *METADATA.values()))):
         if (number := numbers[place]) is not None:
             code += _when(number, REFUSE + EPERM)
     if namespaces:

@@ -23,6 +23,7 @@ PREFIX = "blueberry-"
 LOOK_EVERY_S = 0.5
 LEAST_AVAILABLE = 0.05  # of the machine's memory; with less left a worker is ended, so that the judge survives
 LEAST_FREE_BYTES = 1 << 30  # of the disk that the store is on too
+_PARENT, _GROUP = 1, 2  # fields of /proc/PID/stat behind the name
 _counter = itertools.count()
 
 
@@ -227,11 +228,9 @@ def _proportional(process: int) -> int:
 def descendants(process: int) -> list[int]:
     """A process and everything below it."""
     parents: dict[int, list[int]] = {}
-    for folder in Path("/proc").iterdir():
-        if folder.name.isdecimal():
-            with contextlib.suppress(OSError, ValueError, IndexError):
-                parent = int((folder / "stat").read_text().rpartition(")")[2].split()[1])
-                parents.setdefault(parent, []).append(int(folder.name))
+    for folder in _everybody():
+        with contextlib.suppress(OSError, ValueError, IndexError):
+            parents.setdefault(_stat(folder, _PARENT), []).append(int(folder.name))
     found = [process]
     for one in found:
         found += parents.get(one, [])
@@ -241,19 +240,27 @@ def descendants(process: int) -> list[int]:
 def threads_of_this_user() -> int:
     """What the kernel holds against a limit of processes: of everything that this person runs, every thread."""
     found = 0
-    for folder in Path("/proc").iterdir():
-        if folder.name.isdecimal():
-            with contextlib.suppress(OSError):
-                found += len(os.listdir(folder / "task")) if folder.stat().st_uid == os.getuid() else 0
+    for folder in _everybody():
+        with contextlib.suppress(OSError):
+            found += len(os.listdir(folder / "task")) if folder.stat().st_uid == os.getuid() else 0
     return found
 
 
 def of_group(leader: int) -> list[int]:
     """Every process of a process group."""
     found = []
-    for folder in Path("/proc").iterdir():
-        if folder.name.isdecimal():
-            with contextlib.suppress(OSError, ValueError, IndexError):
-                if int((folder / "stat").read_text().rpartition(")")[2].split()[2]) == leader:
-                    found.append(int(folder.name))
+    for folder in _everybody():
+        with contextlib.suppress(OSError, ValueError, IndexError):
+            if _stat(folder, _GROUP) == leader:
+                found.append(int(folder.name))
     return found
+
+
+def _everybody() -> Iterator[Path]:
+    """The folders of all processes in /proc."""
+    return (folder for folder in Path("/proc").iterdir() if folder.name.isdecimal())
+
+
+def _stat(folder: Path, field: int) -> int:
+    """A field of a process's `stat`, counted from behind its name, which may hold anything (proc(5))."""
+    return int((folder / "stat").read_text().rpartition(")")[2].split()[field])

@@ -50,6 +50,13 @@ def start(folder: Path, body: str, backend: Any, descriptors: tuple[int, ...] = 
     return sandbox.launch(arm, descriptors, 1, backend=backend)
 
 
+def heard(worker: sandbox.Worker, word: str) -> None:
+    """Waits until it has said so, for a while."""
+    deadline = time.monotonic() + 20
+    while word not in worker.printed and time.monotonic() < deadline:
+        time.sleep(0.02)
+
+
 @pytest.fixture(params=BACKENDS)
 def backend(request: pytest.FixtureRequest) -> str:
     return str(request.param)
@@ -237,9 +244,7 @@ time.sleep(60)
 """,
         backend,
     )
-    deadline = time.monotonic() + 20
-    while "made" not in worker.printed and time.monotonic() < deadline:
-        time.sleep(0.02)
+    heard(worker, "made")
     time.sleep(3 * watch.LOOK_EVERY_S)
     assert "made" in worker.printed and worker.process.poll() is None, worker.printed
     worker.kill()
@@ -474,9 +479,7 @@ time.sleep(60)
 """,
         backend,
     )
-    deadline = time.monotonic() + 20
-    while "started" not in worker.printed and time.monotonic() < deadline:
-        time.sleep(0.02)
+    heard(worker, "started")
     mine = worker.processes()
     assert len(mine) >= 2
     worker.kill()
