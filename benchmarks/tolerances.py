@@ -68,8 +68,8 @@ def cases() -> Iterator[Case]:
                 yield Case(track, precision, True)
 
 
-def measured(case: Case) -> dict[str, float]:
-    """The largest difference among the audited predictions, their weighted mean, and the share of equal ones."""
+def measured(case: Case) -> dict[str, float | str]:
+    """The largest difference among the audited predictions, their weighted mean, the share of equal ones, and where."""
     measure, track = measure_of(case.track), case.track
     source = track_named("llm-tiny") if track is MOE else track
     data = measure.prepare(source, None, lambda line: print(line, file=sys.stderr))
@@ -87,17 +87,18 @@ def measured(case: Case) -> dict[str, float]:
             trained.checkpoint.close()
     assert trained.model.precision == case.precision
     largest, mean, _, equal = found
-    return {"largest": largest.value, "mean": mean.value, "equal": equal.value, "tolerance": largest.limit}
+    values = {"largest": largest.value, "mean": mean.value, "equal": equal.value, "tolerance": largest.limit}
+    return {"host": host.describe().host_class, **values}
 
 
 def main() -> None:
     chosen = sys.argv[1:]
     known = {case.name: case for case in cases()}
     for name in chosen or known:
-        found = json.loads(RESULT.read_text()) if RESULT.exists() else {"host": host.describe().host_class, "cases": {}}
-        found["cases"][name] = measured(known[name])
+        found = json.loads(RESULT.read_text()) if RESULT.exists() else {}
+        found[name] = measured(known[name])
         write_atomically(RESULT, json.dumps(found, indent=1, sort_keys=True) + "\n")
-        print(f"{name:32s} {found['cases'][name]}")
+        print(f"{name:32s} {found[name]}")
 
 
 if __name__ == "__main__":
