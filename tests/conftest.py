@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -28,6 +29,11 @@ if WORKER and hasattr(os, "sched_setaffinity"):
     # harness holds every processor that it may use.
     _processors = sorted(os.sched_getaffinity(0))
     os.sched_setaffinity(0, {_processors[int(WORKER.removeprefix("gw")) % len(_processors)]})
+
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    # what a shell starts in the background begins so, and hands it on to the commands that are interrupted here
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @dataclass(frozen=True)
