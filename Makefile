@@ -30,7 +30,7 @@ demo: setup
 	@$(BIN)/blueberry demo
 
 test: setup
-	$(BIN)/python -m pytest -m "not long" -n 2 --dist loadfile
+	$(BIN)/python -m pytest -m "not long" -n 2 --dist loadfile --no-loadscope-reorder
 
 test-long: setup
 	$(BIN)/python -m pytest -m long
