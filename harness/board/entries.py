@@ -156,7 +156,7 @@ def state_of(evaluation: EvaluationRecord, cell: Cell) -> State:
     """The word of the submission's life for this cell."""
     if evaluation.invalidated is not None:
         return "invalidated"
-    if cell.confirm is not None and cell.confirm.confirmed is not None:
+    if cell.confirm is not None and cell.confirm.confirmed is not None and evaluation.closed is not None:
         return "confirmed" if cell.confirm.confirmed else "revoked"
     return STATES[cell.verdict]
 

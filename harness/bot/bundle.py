@@ -13,7 +13,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from harness.bot.head import LIMITS, Head
 from harness.bot.queue import Job
 from harness.bot.zipped import is_zip, read_bounded, unzip, zipped
-from harness.errors import SubmissionError
+from harness.decide.cells import judge_cell
+from harness.errors import HarnessError, SubmissionError
 from harness.records import ledger
 from harness.records.atomic import write_atomically
 from harness.records.record import EvaluationRecord, RunRecord
@@ -219,6 +220,11 @@ def _evaluation(files: Mapping[str, bytes], name: str, where: str) -> Evaluation
         raise SubmissionError(fault("pull-artifact", spot, "is no closed official evaluation with all its runs"))
     if digest(record.salt or "") != record.salt_sha256 or not all(_is_drawn(record, run) for run in runs.values()):
         raise SubmissionError(fault("pull-artifact", spot, "has a salt, a seed or a run that was not promised"))
+    try:
+        for metric in record.metrics if record.kind == "submission" else ():
+            judge_cell(record, runs.values(), metric)
+    except (HarnessError, ValueError, ArithmeticError) as error:
+        raise SubmissionError(fault("pull-artifact", spot, f"cannot be decided: {str(error)[:100]!a}")) from None
     return record
 
 

@@ -97,13 +97,17 @@ def take_results(root: Path, queue: Queue, bundle: Bundle, where: str) -> list[J
     take_records(root, bundle.records, asked_of(own for _, own in pairs), where)
     taken = []
     for job, own in pairs:
-        if own.state == "done":
-            continue  # it is known
-        update = {name: getattr(job, name) for name in ("reason", "faults", "attempts", "spent")}
+        if own.state == "done" or own.ordered > job.ordered:
+            continue  # it is known, or was ordered again since
+        update = {name: getattr(job, name) for name in ("reason", "faults", "attempts")}
+        update["spent"] = own.spent | {month: max(s, own.spent.get(month, 0.0)) for month, s in job.spent.items()}
         if job.state in OPEN:  # that box may go on with it: here it is not begun a second time
             queue.put(own.model_copy(update=update))
             continue
-        taken.append(own.model_copy(update={**update, "state": job.state, **_decided(root, own)}))
+        decided = _decided(root, own)
+        if job.state == "done" and decided["verdict"] is None:
+            continue  # it says so, and brings no record of it
+        taken.append(own.model_copy(update={**update, "state": job.state, **decided}))
         queue.put(taken[-1])
     return taken
 

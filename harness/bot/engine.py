@@ -9,12 +9,13 @@ from typing import Any
 
 from harness.bot import caps
 from harness.bot.caps import Settings
+from harness.bot.connection import UnreachableError
 from harness.bot.head import Head
 from harness.bot.page import FaultPart, cell_parts, cut, fault_parts
 from harness.bot.queue import Job, Queue, now, stamp
 from harness.bot.tree import planted
 from harness.bot.work import Ending, Work, run_arguments, start
-from harness.errors import SubmissionError
+from harness.errors import MachineError, SubmissionError
 
 PAUSES_S = (600.0, 3_600.0)  # before the second and the third attempt of a job that the machine could not finish
 MAX_ATTEMPTS = len(PAUSES_S) + 1
@@ -75,19 +76,28 @@ class Engine:
         return job
 
     def _start_next(self) -> bool:
+        """Whether one was started. A job that cannot be asked about (its pull request may be gone) stays in the queue
+        and holds nobody up; raises its MachineError where nothing else was to be done."""
+        trouble: MachineError | None = None
         for job in self.waiting():
             if job.state == "paused" or job.again > stamp():
                 continue
-            said = self._objection(job)
-            if said:
-                self.queue.put(job.model_copy(update={"state": "refused", "reason": cut(said)}))
-                continue
             try:
+                if said := self._objection(job):
+                    self.queue.put(job.model_copy(update={"state": "refused", "reason": cut(said)}))
+                    continue
                 self._start(job)
             except SubmissionError as error:
                 self.queue.put(job.model_copy(update={"state": "refused", "reason": cut(error.faults[0].what)}))
                 continue
+            except UnreachableError:
+                raise  # the others would fare no better
+            except MachineError as error:
+                trouble = trouble or error
+                continue
             return True
+        if trouble is not None:
+            raise trouble
         return False
 
     def _start(self, job: Job) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 from harness.bot.connection import redact
 from harness.errors import Fault, MachineError, SubmissionError, UsageError
 from harness.rules import MAX_MANIFEST_KIB, fault
-from harness.submission.git import git
+from harness.submission.git import git, git_bounded
 from harness.submission.manifest import FILE as MANIFEST
 from harness.submission.patch import FILE as PATCH
 from harness.submission.patch import MAX_READ, limited
@@ -22,6 +22,8 @@ README = "README.md"
 MAX_README = 256 * 1024  # bytes
 LIMITS = {MANIFEST: MAX_MANIFEST_KIB * 1024, PATCH: MAX_READ, README: MAX_README}
 MAX_PATHS = 1_000  # changed paths that are looked at
+MAX_LISTED = 1 << 20  # bytes of git's list of them
+PATIENCE_S = 30.0  # for that list
 _LINKS = {"120000": "pull-file", "160000": "pull-file"}
 _ENTRY = re.compile(rb":(\d{6}) (\d{6}) ([0-9a-f]+) ([0-9a-f]+) ([A-Z])\d*")
 
@@ -71,9 +73,9 @@ def full_sha(text: str) -> str:
 
 def read_head(repository: Path, sha: str, base: str = "HEAD") -> Head:
     """The one submission that a commit changes; raises SubmissionError for anything else that it touches."""
-    changed = list(_changed(repository, _merge_base(repository, base, sha), sha))
-    if len(changed) > MAX_PATHS:
-        raise SubmissionError(fault("pull-outside", sha[:12], f"touches {len(changed)} paths"))
+    changed = _changed(repository, _merge_base(repository, base, sha), sha)
+    if changed is None or len(changed) > MAX_PATHS:
+        raise SubmissionError(fault("pull-outside", sha[:12], f"touches more than {MAX_PATHS} paths"))
     faults = [found for entry in changed if (found := _outside(*entry))]
     slugs = sorted({path.split("/")[1] for _, path in changed if path.startswith("submissions/") and "/" in path[12:]})
     if not changed:
@@ -96,9 +98,7 @@ def read_submission(repository: Path, number: int, sha: str, slug: str) -> Head:
 
 def touches_submissions(repository: Path, sha: str, base: str = "HEAD") -> bool:
     """Whether a commit has anything to do with submissions at all."""
-    return any(
-        path.startswith("submissions/") for _, path in _changed(repository, _merge_base(repository, base, sha), sha)
-    )
+    return _changed(repository, _merge_base(repository, base, sha), sha, "submissions") != []
 
 
 def write(head: Head, submissions: Path) -> Path:
@@ -118,14 +118,20 @@ def _merge_base(repository: Path, base: str, sha: str) -> str:
     return done.stdout.decode().strip()
 
 
-def _changed(repository: Path, before: str, after: str) -> Iterator[tuple[str, str]]:
-    """(mode after, path) of every path that differs; a deleted one has the mode 000000."""
-    listed = _git(repository, "diff-tree", "-r", "-z", "--raw", "--no-renames", "--no-ext-diff", before, after)
+def _changed(repository: Path, before: str, after: str, below: str = ".") -> list[tuple[str, str]] | None:
+    """(mode after, path) of every path that differs; a deleted one has the mode 000000. None where they are too many
+    to be listed."""
+    command = ("diff-tree", "-r", "-z", "--raw", "--no-renames", "--no-ext-diff", before, after, "--", below)
+    listed = git_bounded(*command, cwd=repository, most=MAX_LISTED, timeout_s=PATIENCE_S)
+    if listed is None:
+        return None
     parts = listed.split(b"\0")
+    found = []
     for facts, path in zip(parts[:-1:2], parts[1::2], strict=True):
         entry = _ENTRY.fullmatch(facts)
         assert entry, "git's raw diff has another form"
-        yield entry[2].decode(), path.decode("utf-8", "backslashreplace")
+        found.append((entry[2].decode(), path.decode("utf-8", "backslashreplace")))
+    return found
 
 
 def _outside(mode: str, path: str) -> Fault | None:

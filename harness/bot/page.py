@@ -26,7 +26,8 @@ Digest = Annotated[str, StringConstraints(pattern="^[0-9a-f]{64}$")]
 Slug = Annotated[str, StringConstraints(pattern=f"^{SLUG.pattern}$")]
 Line = Annotated[str, Field(max_length=400)]
 Word = Annotated[str, Field(max_length=60)]
-Finite = Annotated[float, Field(strict=True, allow_inf_nan=False, ge=-1e12, le=1e12)]
+LARGEST = 1e12  # in size; a patch may come to any loss
+Finite = Annotated[float, Field(strict=True, allow_inf_nan=False, ge=-LARGEST, le=LARGEST)]
 Amount = Annotated[float, Field(strict=True, allow_inf_nan=False, ge=0, le=1e12)]
 Count = Annotated[int, Field(strict=True, ge=0, le=10**9)]
 
@@ -205,4 +206,16 @@ def check_part(result: CheckResult) -> CheckPart:
 def cell_parts(answer: dict[str, Any]) -> tuple[CellPart, ...]:
     """The cells of what `blueberry run --json` printed, as far as a comment shows them."""
     wanted = CellPart.model_fields.keys()
-    return tuple(CellPart.model_validate({key: cell.get(key) for key in wanted}) for cell in answer["cells"])
+    return tuple(CellPart.model_validate({key: _held(cell.get(key)) for key in wanted}) for cell in answer["cells"])
+
+
+def _held(value: Any) -> Any:
+    """The same, with every number brought back to what a comment shows at most."""
+    match value:
+        case float():
+            return max(-LARGEST, min(LARGEST, value))
+        case list() | tuple():
+            return [_held(one) for one in value]
+        case dict():
+            return {key: _held(one) for key, one in value.items()}
+    return value

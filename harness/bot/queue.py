@@ -22,6 +22,7 @@ from harness.bot.page import (
     Amount,
     CellPart,
     CheckPart,
+    Count,
     Digest,
     FaultPart,
     JobPart,
@@ -74,7 +75,7 @@ class Job(_Closed):
     seconds_expected: Amount | None = None
     cost_expected: Amount | None = None
     spent: dict[Line, Amount] = {}  # seconds by calendar month
-    attempts: int = 0  # that ended by the machine's fault
+    attempts: Count = 0  # that ended by the machine's fault
     again: Line = ""  # ISO 8601: no attempt before that
     live: Line = ""
     reason: Line = ""

@@ -89,6 +89,8 @@ def _wrong(entry: zipfile.ZipInfo) -> str | None:
         return "is no regular file"
     if entry.flag_bits & 1:
         return "is encrypted"
+    if entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        return "is compressed in a way of which Python cannot read a part"  # a few bytes of bzip2 fill a memory
     if entry.file_size > MAX_ENTRY:
         return f"says that it has {entry.file_size:,} bytes"
     return None

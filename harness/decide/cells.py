@@ -192,25 +192,34 @@ def judge_cell(evaluation: EvaluationRecord, runs: Iterable[RunRecord], metric: 
     ordered = order_effect(used, evaluation.s0_time) if metric == "speed" else None
     if ordered is not None:
         return replace(cell, verdict="REVIEW_TRADEOFF", reason=f"the bar was crossed, but {ordered}")
-    tokens = _worth_in_tokens(cell, evaluation)
-    if tokens > PLAUSIBLE:
-        worth = f"{tokens:.1f} times the tokens or time" if math.isfinite(tokens) else "more tokens than there are"
-        reason = f"too good to be believed before a person has looked: as if from {worth}"
-        return replace(cell, verdict="REVIEW_TRADEOFF", reason=reason)
-    cell = replace(cell, confirm=_confirmation(evaluation, runs, metric))
-    if cell.fades and cell.confirm is not None and cell.confirm.confirmed:
-        reason = f"the gain was confirmed, but fades from {cell.gain:.4f} to {cell.confirm.gain:.4f} on the test split"
+    confirm = _confirmation(evaluation, runs, metric)
+    cell = replace(cell, confirm=confirm)
+    if too_good := _too_good(cell, confirm, evaluation):
+        return replace(cell, verdict="REVIEW_TRADEOFF", reason=too_good, confirm=None)
+    if cell.fades and confirm.confirmed:
+        reason = f"the gain was confirmed, but fades from {cell.gain:.4f} to {confirm.gain:.4f} on the test split"
         return replace(cell, verdict="REVIEW_TRADEOFF", reason=reason)
     return cell
 
 
-def _worth_in_tokens(cell: Cell, evaluation: EvaluationRecord) -> float:
+def _too_good(cell: Cell, confirm: Confirmation, evaluation: EvaluationRecord) -> str | None:
+    """Why neither the gain nor the one that would be published is to be believed at sight, in words."""
+    published = confirm.gain if confirm.confirmed else None
+    tokens = max(_worth_in_tokens(gain, cell.metric, evaluation) for gain in (cell.gain, published))
+    if tokens <= PLAUSIBLE:
+        return None
+    worth = f"{tokens:.1f} times the tokens or time" if math.isfinite(tokens) else "more tokens than there are"
+    return f"too good to be believed before a person has looked: as if from {worth}"
+
+
+def _worth_in_tokens(gain: float | None, metric: Metric, evaluation: EvaluationRecord) -> float:
     """How many times the tokens (or the time, for speed) the core would need for the gain; 0 where nobody knows.
 
     Where tokens were found to be worth nothing, none are enough.
     """
-    gain = cell.gain or 0.0
-    if cell.metric == "speed":
+    if gain is None:
+        return 0.0
+    if metric == "speed":
         return exp(gain)
     if evaluation.kappa is None:
         return 0.0

@@ -30,16 +30,16 @@ def debts(evaluations: Iterable[Evaluation], track: str, budget: str) -> Debts:
         if evaluation.budget == budget and evaluation.official and evaluation.kind == "submission"
         if evaluation.id not in twice
     ]
-    core_of = {evaluation.slug: evaluation.core_id for evaluation, _ in own}  # the latest on which it was measured
+    records = [
+        (evaluation, metric, pairs_of(runs, "confirm"))
+        for evaluation, runs in own
+        for metric in evaluation.metrics
+        if (confirm := judge_cell(evaluation, runs, metric).confirm) is not None and confirm.confirmed
+    ]
+    core_of = {evaluation.slug: evaluation.core_id for evaluation, _, _ in records}  # the latest on which it held
     loss = time = 0.0
-    for evaluation, runs in own:
-        if evaluation.core_id != core_of[evaluation.slug]:
-            continue  # it was measured again on a newer core, and gives away what that says
-        fresh = pairs_of(runs, "confirm")
-        for metric in evaluation.metrics:
-            confirm = judge_cell(evaluation, runs, metric).confirm
-            if confirm is None or not confirm.confirmed:
-                continue
+    for evaluation, metric, fresh in records:
+        if evaluation.core_id == core_of[evaluation.slug]:  # else it gives away what the newer record says
             if metric == "speed":
                 loss, time = loss + _given([-pair.D for pair in fresh]), 0.0
             else:

@@ -56,7 +56,7 @@ def _measured(root: Path, slug: str, patch_sha: str, builds_on: tuple[str, ...])
         one
         for one in Store(root / "leaderboard").evaluations()
         if (one.kind, one.slug, one.patch_sha, one.builds_on) == ("submission", slug, patch_sha, builds_on)
-        if one.official and one.claimed and not one.provisional
+        if one.official and one.claimed and not one.provisional and one.closed is not None
     ]
 
 

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import os
+import resource
+import signal
 import subprocess
+import threading
 from pathlib import Path
 
 from harness.errors import MachineError
+
+MEMORY = 1 << 28  # bytes that git may have for a stranger's objects: it keeps a whole list before it prints it
 
 
 def git(*arguments: str, cwd: Path, stdin: bytes = b"", repository: bool = False) -> subprocess.CompletedProcess[bytes]:
@@ -15,8 +20,7 @@ def git(*arguments: str, cwd: Path, stdin: bytes = b"", repository: bool = False
     `repository=False` makes git see no repository at all: inside a subdirectory of one, `git apply` skips every file
     and exits 0. Configuration is shut out too (apply.whitespace=fix would edit the patch on the way).
     """
-    kept = {key: value for key, value in os.environ.items() if not key.startswith("GIT_")}
-    environment = {**kept, "LC_ALL": "C", "GIT_TERMINAL_PROMPT": "0", "GIT_OPTIONAL_LOCKS": "0"}
+    environment = _environment()
     if not repository:
         # A ceiling stops the search for .git above `cwd`; `cwd` itself is a fresh folder of ours.
         environment |= {
@@ -31,4 +35,49 @@ def git(*arguments: str, cwd: Path, stdin: bytes = b"", repository: bool = False
             ["git", *arguments], cwd=cwd, env=environment, input=stdin, capture_output=True, check=False
         )
     except FileNotFoundError:
-        raise MachineError("git", "is not installed", "install git and put it on the PATH") from None
+        raise _missing() from None
+
+
+def git_bounded(*arguments: str, cwd: Path, most: int, timeout_s: float) -> bytes | None:
+    """What git says of a repository whose objects are a stranger's; None where that is more than `most` bytes, takes
+    longer, or more memory: ten trees of ten entries each, one in the other, are a few kilobytes and ten thousand
+    million paths.
+
+    Raises MachineError where git fails.
+    """
+    command = ["git", *arguments]
+    try:
+        process = subprocess.Popen(
+            command,
+            cwd=cwd,
+            env=_environment(),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_DATA, (MEMORY, MEMORY)),
+        )
+    except FileNotFoundError:
+        raise _missing() from None
+    with process:
+        late = threading.Timer(timeout_s, process.kill)
+        late.start()
+        assert process.stdout is not None and process.stderr is not None
+        said = process.stdout.read(most + 1)
+        if len(said) > most:
+            process.kill()
+        trouble = process.stderr.read(1_000).decode("utf-8", "replace").strip()
+        status = process.wait()
+        late.cancel()
+    if status == -signal.SIGKILL or "out of memory" in trouble.lower():
+        return None
+    if status:
+        raise MachineError(f"git {arguments[0]}", f"fails: {trouble[-200:]}", f"check the clone {cwd}")
+    return said
+
+
+def _environment() -> dict[str, str]:
+    kept = {key: value for key, value in os.environ.items() if not key.startswith("GIT_")}
+    return {**kept, "LC_ALL": "C", "GIT_TERMINAL_PROMPT": "0", "GIT_OPTIONAL_LOCKS": "0"}
+
+
+def _missing() -> MachineError:
+    return MachineError("git", "is not installed", "install git and put it on the PATH")

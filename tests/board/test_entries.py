@@ -19,6 +19,7 @@ def judged(factory, *args, **fields):
         ((0.031, 0.027), (), {}, "accepted"),
         ((0.031, 0.027), (0.02, 0.03, 0.01), {}, "accepted"),
         ((0.031, 0.027), (0.02, 0.03, 0.01, 0.02), {}, "confirmed"),
+        ((0.031, 0.027), (0.02, 0.03, 0.01, 0.02), {"close": False}, "accepted"),
         ((0.031, 0.027), (-0.02, 0.01, -0.01, 0.001), {}, "revoked"),
         ((0.031, 0.027), (), {"faster": -0.3}, "review"),
         ((-0.031, -0.027), (), {}, "rejected"),
@@ -79,7 +80,7 @@ def test_a_speed_record_shows_the_pairs_that_confirmed_it():
         for run in fresh
     ]
     runs = (*make_runs([0.03, 0.03, 0.03, 0.03], [-0.05] * 4), *resumed)
-    speed, loss = entries_of(make_evaluation(metrics=("speed", "loss"), k=2), runs)
+    speed, loss = entries_of(make_evaluation(metrics=("speed", "loss"), k=2, closed="2026-02-01T00:00:00Z"), runs)
     assert (speed.state, speed.confirmed.pairs) == ("confirmed", 4)
     assert speed.confirmed.time_ratio < 0.96 and speed.confirmed.gain < 0.01
     assert loss.confirmed.pairs == 4 and loss.confirmed.gain > 0.1

@@ -17,6 +17,7 @@ from harness.bot.caps import Settings
 from harness.bot.engine import MAX_ATTEMPTS, Engine
 from harness.bot.head import Head
 from harness.bot.queue import Job, Queue
+from harness.errors import MachineError
 from tests.bot.jobs import job
 from tests.bot.pages import CELL
 
@@ -235,3 +236,29 @@ def test_a_verb_of_the_harness_runs_in_the_root_of_the_job(tmp_path: Path) -> No
     ending = work.start(tmp_path, tmp_path / "work", ["tracks", "--json"]).wait(600)
     assert ending is not None and ending.exit_code == 0
     assert ending.answer is not None and "llm-tiny" in [track["name"] for track in ending.answer["tracks"]]
+
+
+def test_a_job_that_cannot_be_asked_about_holds_up_no_other(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    def objection(one: Job) -> str:
+        if one.pr == 1:
+            raise MachineError("GitHub", "answers 404", "look there")
+        return ""
+
+    engine = make()
+    monkeypatch.setattr(engine, "_objection", objection)
+    for number in (1, 2):
+        engine.queue.put(job(pr=number))
+    with engine:
+        while engine.queue.jobs()[1].state != "done":
+            engine.advance(60)
+        with pytest.raises(MachineError, match="404"):
+            engine.advance(60)
+    assert [one.state for one in engine.queue.jobs()] == ["waiting", "done"]
+
+
+def test_a_loss_beyond_all_bounds_is_shown_as_the_largest(make: Make) -> None:
+    cells = [{**CELL, "gain": -3.5e15, "interval": [-1e300, 1e15]}]
+    engine = make({**ANSWER, "verdict": "REJECT_WORSE", "cells": cells})
+    engine.queue.put(job())
+    (ended,) = drain(engine)
+    assert (ended.state, ended.cells[0].gain, ended.cells[0].interval) == ("done", -1e12, (-1e12, 1e12))

@@ -101,6 +101,24 @@ def test_what_the_box_did_not_finish_stays_away_and_is_begun_nowhere_else(tmp_pa
     assert [(one.state, one.seconds) for one in queue.jobs()] == [("away", 60.0)]
 
 
+@pytest.mark.parametrize(
+    ("here", "back"),
+    [
+        ({"state": "waiting", "ordered": "2026-02-01T00:00:00Z"}, {"state": "failed"}),  # and ordered again since
+        ({"state": "waiting"}, {"state": "done", "verdict": "CONFIRMED"}),  # by the word of the box alone
+    ],
+)
+def test_results_that_are_old_or_bring_no_record_leave_a_job_as_it_is(
+    tmp_path: Path, here: dict[str, str], back: dict[str, str]
+) -> None:
+    (tmp_path / "leaderboard").mkdir()
+    queue = Queue(tmp_path)
+    queue.put(job(spent={"2026-11": 60.0}, **here))
+    (tmp_path / "r.zip").write_bytes(results_bundle("o/n", [job(spent={"2026-10": 1.0}, **back)], tmp_path))
+    assert take_results(tmp_path, queue, read_bundle(tmp_path / "r.zip"), "r.zip") == []
+    assert [(one.state, one.seconds) for one in queue.jobs()] == [("waiting", 60.0)]
+
+
 def test_a_verdict_is_of_the_patch_that_was_reviewed_wherever_the_head_is_now(tmp_path: Path) -> None:
     home, box = tmp_path / "home", tmp_path / "box"
     (home / "leaderboard").mkdir(parents=True)

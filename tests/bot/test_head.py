@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from harness.bot import head as module
 from harness.bot.head import fetch, full_sha, read_head, touches_submissions, write
 from harness.bot.tree import checked, planted
 from harness.errors import MachineError, SubmissionError, UsageError
+from harness.submission import git as programs
 from tests.bot.conftest import git
 from tests.conftest import Project
 
@@ -151,7 +153,34 @@ def test_a_file_beyond_its_limit_is_refused_unread(repositories: Repositories, m
 def test_a_thousand_paths_are_one_fault(repositories: Repositories, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "MAX_PATHS", 2)
     fill(repositories[2])
-    assert "touches 3 paths" in refused(repositories)
+    assert "touches more than 2 paths" in refused(repositories)
+
+
+@pytest.mark.parametrize("place", ["", "submissions/"])
+@pytest.mark.parametrize(("leaf", "patience_s"), [("a file", 300.0), ("nothing", 2.0)])
+def test_a_few_kilobytes_of_trees_with_ten_thousand_million_paths_are_one_fault(
+    repositories: Repositories, monkeypatch: pytest.MonkeyPatch, leaf: str, patience_s: float, place: str
+) -> None:
+    """Listed, they would fill any memory; with empty trees at the ends they are walked for ever and list nothing."""
+    monkeypatch.setattr(module, "PATIENCE_S", patience_s)
+    monkeypatch.setattr(programs, "MEMORY", 1 << 26)
+    clone = repositories[1].root
+    (clone / "x").write_text("x")
+    entry = f"100644 blob {git(clone, 'hash-object', '-w', 'x').strip()}\tx" if leaf == "a file" else ""
+    tree = made_tree(clone, entry)
+    for _ in range(10):
+        tree = made_tree(clone, "\n".join(f"040000 tree {tree}\t{name}" for name in range(10)))
+    if place:
+        tree = made_tree(clone, f"040000 tree {tree}\tsubmissions")
+    sha = git(clone, "commit-tree", "-p", "HEAD", "-m", "bomb", tree).strip()
+    with pytest.raises(SubmissionError, match="touches more than 1000 paths"):
+        read_head(clone, sha)
+    assert touches_submissions(clone, sha)
+
+
+def made_tree(clone: Path, entries: str) -> str:
+    made = subprocess.run(["git", "mktree"], cwd=clone, input=entries, capture_output=True, text=True, check=True)
+    return made.stdout.strip()
 
 
 def test_a_head_that_git_does_not_know_is_said(repositories: Repositories) -> None:

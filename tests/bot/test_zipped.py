@@ -46,6 +46,15 @@ def test_a_name_that_leads_elsewhere_is_refused(name: str) -> None:
     assert "name" in refused(make((name, b"x")))
 
 
+@pytest.mark.parametrize("method", [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_a_way_of_compressing_that_python_reads_only_as_a_whole_is_refused(method: int) -> None:
+    """Some hundred bytes of it are hundreds of megabytes, whatever the zip says of its sizes."""
+    made = io.BytesIO()
+    with zipfile.ZipFile(made, "w", method) as archive:
+        archive.writestr("a", bytes(1 << 10))
+    assert "cannot read a part" in refused(made.getvalue())
+
+
 def test_a_link_is_refused() -> None:
     link = zipfile.ZipInfo("a")
     link.external_attr = (stat.S_IFLNK | 0o777) << 16

@@ -400,6 +400,14 @@ def test_a_gain_that_would_take_four_times_the_tokens_waits_for_a_person(
     assert unknown.verdict == "ACCEPT_LOSS", "without an exchange rate nobody can say"
 
 
+def test_a_published_gain_is_held_to_the_same(evaluation_file: Make, run_files: Make) -> None:
+    """Plausible where it was decided, and worth twenty times the tokens on the fresh seeds."""
+    evaluation = evaluation_file(kappa=0.43)
+    runs = (*run_files([0.03] * 4, [0.0] * 4), *run_files([1.3] * 4, [0.0] * 4, round="confirm"))
+    cell = judge_cell(evaluation, runs, "loss")
+    assert cell.verdict == "REVIEW_TRADEOFF" and "too good to be believed" in cell.reason
+
+
 def test_a_run_in_a_quarter_of_the_time_waits_for_a_person_too(evaluation_file: Make, run_files: Make) -> None:
     quick = evaluation_file(metrics=("speed",))
     assert judge_cell(quick, run_files([0.0] * 4, [-math.log(4.1)] * 4), "speed").verdict == "REVIEW_TRADEOFF"

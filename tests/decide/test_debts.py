@@ -64,3 +64,10 @@ def test_a_record_that_was_run_again_in_a_sandbox_owes_once(record: Make) -> Non
     bare = record("1", "speed", -0.002, -0.05, id="bare", slug="a", provisional=True)
     boxed = record("2", "speed", -0.003, -0.05, id="boxed", slug="a")
     assert debts([bare, boxed], "llm-tiny", "8M").loss == pytest.approx(0.003)
+
+
+def test_another_patch_under_the_slug_of_a_record_does_not_wipe_out_what_it_gave_away(record: Make) -> None:
+    history = [record("1", "speed", -0.004, -0.05, slug="a", core_id="0")]
+    evaluation, runs = record("2", "loss", 0.0, 0.0, slug="a")
+    history.append((evaluation, runs[:4]))  # never confirmed
+    assert debts(history, "llm-tiny", "8M").loss == pytest.approx(0.004)

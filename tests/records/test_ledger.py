@@ -224,3 +224,11 @@ def grow(clone: Path, name: str) -> None:
     ledger.append(store, name)
     git(clone, "add", "-A")
     git(clone, "commit", "-q", "-m", name)
+
+
+def test_a_copy_of_a_listed_evaluation_under_another_name_is_found(store: Store) -> None:
+    """Its row would stand on the runs of another."""
+    copy = store.evaluation_path("second").with_name("zz.json")
+    copy.write_text(store.evaluation_path("second").read_text().replace('"title": "', '"title": "Better: '))
+    with pytest.raises(MachineError, match=r"zz\.json: holds evaluation second"):
+        ledger.verify(store)
