@@ -22,6 +22,7 @@ from harness.tracks import track_named
 from tests.board.board_factory import Factory
 from tests.conftest import Project
 
+MUON = "        muon_lr=0.024,\n"
 LR = "        adamw_lr=0.006,\n"
 DECAY = "        decay=0.5,\n        lr_floor=0.0,\n"
 
@@ -160,22 +161,26 @@ def test_a_patch_on_top_of_another_is_one_given_that_and_follows_it_into_the_cor
 
 @pytest.mark.long
 def test_the_whole_ladder_trained_at_8192_tokens(make_project: Callable[[str], Project]) -> None:
-    """Wins that no noise hides: twice the updates, and wide layers that pay for their time."""
+    """Wins that no noise hides and that cost no time: over a core whose rates let it learn next to nothing."""
     from harness.run import sandbox
 
     if sandbox.name() == "none":
         pytest.skip("official runs need a sandbox")
     project = make_project("ladder")
-    wide = ("lm.py", "        d_ff=512,\n", "        d_ff=1_680,\n        batch_size=4,\n")
-    project.submit("first", wide, ("lm.py", "n_layers=5", "n_layers=2"))
-    project.submit("third", ("lm.py", "        n_layers=5,\n", "        n_layers=5,  # five\n"))
+    lm = project.root / "model_core" / "lm.py"
+    text = lm.read_text()
+    for old, new in ((MUON, MUON.replace("0.024", "0.001")), (LR, LR.replace("0.006", "0.0002"))):
+        assert text.count(old) == 1
+        text = text.replace(old, new)
+    lm.write_text(text)
+    slow = LR.replace("0.006", "0.0002")
+    project.submit("first", ("lm.py", MUON.replace("0.024", "0.001"), MUON))
+    project.submit("third", ("lm.py", slow, slow.replace(",\n", ",  # slow\n")))
     project.submit("second", ("lm.py", "import math\n", "import math  # on top\n"))
     builds_on(project, "second", "first")
     assert project.json("rebase", "second")["moved"]
     edited(project, "second", "import math  # on top\n", "import math\n")
-    edited(project, "second", "d_ff=1_680", "d_ff=3_648")  # as many parameters in one layer
-    edited(project, "second", "n_layers=2", "n_layers=1")
-    edited(project, "second", LR, LR.replace("0.006", "0.02"))
+    edited(project, "second", slow, LR)
     project.json("pack", "second")
     for slug in ("first", "second", "third"):
         manifest = project.root / "submissions" / slug / "submission.toml"
@@ -198,7 +203,7 @@ def test_the_whole_ladder_trained_at_8192_tokens(make_project: Callable[[str], P
     commit(project)
 
     project.json("rebase", "third", exit_code=1)
-    resolved(project, "third", "        n_layers=1,  # one\n")
+    resolved(project, "third", LR.replace(",\n", ",  # quick\n"))
     project.json("pack", "third")
     moved = project.json("run", "third", "--official")["cells"][0]
     assert (moved["verdict"], moved["alpha"]) == ("REJECT_NO_GAIN", 0.02)

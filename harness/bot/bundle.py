@@ -20,7 +20,7 @@ from harness.records.atomic import write_atomically
 from harness.records.record import EvaluationRecord, RunRecord
 from harness.records.store import Store, sha256
 from harness.rules import fault
-from harness.run.seeds import digest, seed
+from harness.run.promises import broken_promise
 from harness.submission.root import is_slug
 
 ENTRY = "bundle.json"
@@ -218,7 +218,7 @@ def _evaluation(files: Mapping[str, bytes], name: str, where: str) -> Evaluation
     spot = f"{where}: {name[:80]!a}"
     if not fits or not named or digests != record.runs:
         raise SubmissionError(fault("pull-artifact", spot, "is no closed official evaluation with all its runs"))
-    if digest(record.salt or "") != record.salt_sha256 or not all(_is_drawn(record, run) for run in runs.values()):
+    if broken_promise(record, runs.values()) is not None:
         raise SubmissionError(fault("pull-artifact", spot, "has a salt, a seed or a run that was not promised"))
     try:
         for metric in record.metrics if record.kind == "submission" else ():
@@ -226,19 +226,6 @@ def _evaluation(files: Mapping[str, bytes], name: str, where: str) -> Evaluation
     except (HarnessError, ValueError, ArithmeticError) as error:
         raise SubmissionError(fault("pull-artifact", spot, f"cannot be decided: {str(error)[:100]!a}")) from None
     return record
-
-
-def _is_drawn(record: EvaluationRecord, run: RunRecord) -> bool:
-    """Whether a run is of the patch, the cell and the seed that its evaluation had promised."""
-    spec = run.spec
-    promised = (record.track, record.budget, record.core_id, record.data_id)
-    if (spec.track, spec.budget, spec.core_id, spec.data_id) != promised:
-        return False
-    if record.kind == "calibration":  # repeats of one seed are among its runs
-        return spec.arm == "core" and spec.patch_sha is None
-    arms = {"core": None, record.slug: record.patch_sha}
-    drawn = seed(record.salt or "", record.track, record.budget, record.patch_sha or "", spec.round, spec.pair)
-    return spec.arm in arms and arms[spec.arm] == spec.patch_sha and spec.seed == drawn
 
 
 def _is_here(store: Store, files: Mapping[str, bytes], record: EvaluationRecord, where: str) -> bool:

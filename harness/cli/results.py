@@ -50,10 +50,12 @@ def leaderboard(
     from harness.board.report import refresh
     from harness.records import ledger
     from harness.records.store import Store
+    from harness.run import promises
 
     here = root()
     store = Store(here / (".blueberry" if local else "leaderboard"))
     ledger.verify(store)
+    promises.verify(store)
     if not check_only:
         path = board.write(store, here)
         reports = [] if local else [str(one) for one in refresh(store)]

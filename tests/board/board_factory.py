@@ -8,6 +8,7 @@ import numpy as np
 
 from harness.records.record import EvaluationRecord, Host, Metrics, ModelFacts, RunRecord, RunSpec
 from harness.records.store import Store
+from harness.run import seeds
 from harness.tracks import BUDGETS
 
 HOST = Host(accelerator="cpu", cpu="Test CPU", threads=2, torch="2.13.0", python="3.11.2", system="Linux x86_64")
@@ -91,12 +92,12 @@ class Factory:
             "core_id": CORE_ID,
             "core_digest": "cd" * 32,
             "data_id": DATA_ID,
-            "salt_sha256": "5a" * 32,
             "official": True,
             "provisional": True,
             "opened": f"2026-01-{1 + self.written % 28:02d}T08:00:00Z",
         }
-        return EvaluationRecord(**(base | self.defaults | fields))
+        named = base | self.defaults | fields
+        return EvaluationRecord(**({"salt_sha256": seeds.digest(str(named["id"]))} | named))
 
     def _pair(
         self, record: EvaluationRecord, round_: str, pair: int, level: float, gain: float, faster: float,
@@ -115,7 +116,7 @@ class Factory:
         core = arm == "core" and init_key == 0
         spec = RunSpec(
             arm=arm, patch_sha=None if core else record.patch_sha, core_id=record.core_id, track=record.track,
-            budget=record.budget, tokens=tokens, seed=_seed(round_, pair), round=round_, pair=pair,
+            budget=record.budget, tokens=tokens, seed=_seed(record, round_, pair), round=round_, pair=pair,
             order=order, attempt=1, data_id=record.data_id, init_key=init_key,
         )  # fmt: skip
         done = status == "completed"
@@ -141,12 +142,14 @@ class Factory:
 
     def _close(self, record: EvaluationRecord) -> EvaluationRecord:
         closed = record.model_copy(
-            update={"closed": record.opened, "salt": "salt", "runs": self.store.run_digests(record.id)}
+            update={"closed": record.opened, "salt": record.id, "runs": self.store.run_digests(record.id)}
         )
         self.store.put_evaluation(closed)
         return closed
 
 
-def _seed(round_: str, pair: int) -> int:
-    """Repeats share one seed, the ladder has those of the calibration, decide and confirm share none."""
-    return {"decide": 1000 + pair, "confirm": 2000 + pair, "repeat": 3000}.get(round_, 4000 + pair)
+def _seed(record: EvaluationRecord, round_: str, pair: int) -> int:
+    """Those of the salt, which is the id; of a calibration repeats share one, and the ladder has those of the pairs."""
+    if record.kind == "calibration":
+        return 3000 if round_ == "repeat" else 4000 + pair
+    return seeds.seed(record.id, record.track, record.budget, record.patch_sha or "", round_, pair)
