@@ -107,6 +107,12 @@ def another_place(files: dict[str, bytes]) -> None:
     files[f"{BOARD}/LEADERBOARD.md"] = b"we won"
 
 
+def undecidable(files: dict[str, bytes]) -> None:
+    """A claim on speed without an exchange rate: on the board, it would stop whoever decides it."""
+    name = evaluation_of(files)
+    files[name] = json.dumps({**json.loads(files[name]), "metrics": ["speed"], "kappa": None}).encode()
+
+
 def another_salt(files: dict[str, bytes]) -> None:
     name = evaluation_of(files)
     files[name] = json.dumps({**json.loads(files[name]), "salt": "0" * 64}).encode()
@@ -142,6 +148,7 @@ def a_stray_run(files: dict[str, bytes]) -> None:
         not_a_number,
         another_place,
         another_salt,
+        undecidable,
         without_a_salt,
         another_seed,
         a_stray_run,
