@@ -36,6 +36,15 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+def edit(path: Path, *edits: tuple[str, str]) -> None:
+    """Replaces `old`, which stands there once, by `new`, for each (old, new)."""
+    text = path.read_text()
+    for old, new in edits:
+        assert text.count(old) == 1, f"{old!r} stands {text.count(old)} times in {path.name}"
+        text = text.replace(old, new)
+    path.write_text(text)
+
+
 @dataclass(frozen=True)
 class Project:
     """A root with the real core and no submissions yet."""
@@ -57,10 +66,7 @@ class Project:
         """A packed submission that replaces `old` by `new` in a file of the core, for each (file, old, new)."""
         assert self.call("new", slug).returncode == 0
         for name, old, new in edits:
-            path = self.root / "submissions" / slug / "core" / name
-            text = path.read_text()
-            assert text.count(old) == 1, f"{old!r} stands {text.count(old)} times in {name}"
-            path.write_text(text.replace(old, new))
+            edit(self.root / "submissions" / slug / "core" / name, (old, new))
         packed = self.call("pack", slug)
         assert packed.returncode == 0, packed.stderr
 
@@ -86,12 +92,7 @@ THIN = (("        n_layers=5,\n", "        n_layers=1,\n"), ("        d_model=19
 
 def thin(project: Project) -> Project:
     """The same project with a core that trains in no time."""
-    lm = project.root / "model_core" / "lm.py"
-    text = lm.read_text()
-    for old, new in THIN:
-        assert text.count(old) == 1
-        text = text.replace(old, new)
-    lm.write_text(text)
+    edit(project.root / "model_core" / "lm.py", *THIN)
     return project
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.conftest import Project
+from tests.conftest import Project, edit
 
 RATE, SLOW = "        muon_lr=0.024,\n", "        muon_lr=0.001,\n"
 EMBEDDED = "        rotary = self.rotary[first : first + ids.shape[1]]\n"
@@ -19,12 +19,7 @@ EMBEDDED = "        rotary = self.rotary[first : first + ids.shape[1]]\n"
 def project(make_project: Callable[[str], Project]) -> Project:
     """The core with two layers of its five, for a third of the time, and with a rate that learns next to nothing."""
     project = make_project("end-to-end")
-    lm = project.root / "model_core" / "lm.py"
-    text = lm.read_text()
-    for old, new in (("n_layers=5", "n_layers=2"), (RATE, SLOW)):
-        assert text.count(old) == 1
-        text = text.replace(old, new)
-    lm.write_text(text)
+    edit(project.root / "model_core" / "lm.py", ("n_layers=5", "n_layers=2"), (RATE, SLOW))
     return project
 
 

@@ -20,7 +20,7 @@ from harness.run.arms import track_core_id
 from harness.submission.patch import patch_sha
 from harness.tracks import track_named
 from tests.board.board_factory import Factory
-from tests.conftest import Project
+from tests.conftest import Project, edit
 
 MUON = "        muon_lr=0.024,\n"
 LR = "        adamw_lr=0.006,\n"
@@ -36,10 +36,7 @@ def commit(project: Project) -> None:
 
 def edited(project: Project, slug: str, old: str, new: str) -> None:
     """Another edit in the scratch copy."""
-    lm = project.root / "submissions" / slug / "core" / "lm.py"
-    text = lm.read_text()
-    assert text.count(old) == 1
-    lm.write_text(text.replace(old, new))
+    edit(project.root / "submissions" / slug / "core" / "lm.py", (old, new))
 
 
 def builds_on(project: Project, slug: str, parent: str) -> str:
@@ -167,14 +164,9 @@ def test_the_whole_ladder_trained_at_8192_tokens(make_project: Callable[[str], P
     if sandbox.name() == "none":
         pytest.skip("official runs need a sandbox")
     project = make_project("ladder")
-    lm = project.root / "model_core" / "lm.py"
-    text = lm.read_text()
-    for old, new in ((MUON, MUON.replace("0.024", "0.001")), (LR, LR.replace("0.006", "0.0002"))):
-        assert text.count(old) == 1
-        text = text.replace(old, new)
-    lm.write_text(text)
-    slow = LR.replace("0.006", "0.0002")
-    project.submit("first", ("lm.py", MUON.replace("0.024", "0.001"), MUON))
+    muon, slow = MUON.replace("0.024", "0.001"), LR.replace("0.006", "0.0002")
+    edit(project.root / "model_core" / "lm.py", (MUON, muon), (LR, slow))
+    project.submit("first", ("lm.py", muon, MUON))
     project.submit("third", ("lm.py", slow, slow.replace(",\n", ",  # slow\n")))
     project.submit("second", ("lm.py", "import math\n", "import math  # on top\n"))
     builds_on(project, "second", "first")

@@ -72,12 +72,10 @@ def verify(store: Store) -> None:
         said.setdefault(line.evaluation, []).append(line.sha256)
     for evaluation_id, digests in said.items():
         _verify_evaluation(store, evaluation_id, digests)
-    for path in sorted((store.folder / "evaluations").glob("*.json")):
-        evaluation = store.evaluation(path.stem)
-        if evaluation.id != path.stem:
-            raise MachineError(str(path), f"holds evaluation {evaluation.id}, which has a file of its own name", FIX)
+    for evaluation in store.evaluations():
         if evaluation.closed is not None and evaluation.id not in said:
-            raise MachineError(str(path), "is closed, but the ledger does not list it", FIX)
+            where = str(store.evaluation_path(evaluation.id))
+            raise MachineError(where, "is closed, but the ledger does not list it", FIX)
 
 
 def _with_reason(path: Path, reason: str | None) -> str:

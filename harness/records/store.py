@@ -70,12 +70,18 @@ class Store:
         return path
 
     def evaluation(self, evaluation_id: str) -> EvaluationRecord:
-        return _parse(EvaluationRecord, self.evaluation_path(evaluation_id))
+        """Raises MachineError where the file holds another one: it would stand on that one's runs."""
+        path = self.evaluation_path(evaluation_id)
+        record = _parse(EvaluationRecord, path)
+        if record.id != evaluation_id:
+            what = f"holds evaluation {record.id}, which has a file of its own name"
+            raise MachineError(str(path), what, "restore the file from git or its backup, or move it away")
+        return record
 
     def evaluations(self) -> list[EvaluationRecord]:
         """All evaluations, oldest first."""
         paths = sorted((self.folder / "evaluations").glob("*.json"))
-        return sorted((_parse(EvaluationRecord, path) for path in paths), key=lambda e: (e.opened, e.id))
+        return sorted((self.evaluation(path.stem) for path in paths), key=lambda e: (e.opened, e.id))
 
     def runs(self, evaluation_id: str) -> list[RunRecord]:
         """The finished runs of one evaluation, in the order of their file names."""

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import pytest
 
 from harness.run import sandbox
-from tests.conftest import Project, thin, workers_of
+from tests.conftest import Project, edit, thin, workers_of
 from tests.red_team.cases import EMBEDDED, IMPORT, ONLY_SCORING, TRAIN, TRAINED, Case
 
 pytestmark = [pytest.mark.long, pytest.mark.skipif(sandbox.name() == "none", reason="no sandbox works here")]
@@ -98,11 +98,8 @@ def claim_speed(project: Project, slug: str, *edits: tuple[str, str, str]) -> tu
 @pytest.fixture(scope="module")
 def project(make_project: Callable[[str], Project]) -> Project:
     project = thin(make_project("speed"))
-    train = project.root / "model_core" / "train.py"
-    _, old, new = TRAINED
-    text = train.read_text()
-    assert text.count(old) == 1
-    train.write_text(text.replace(old, new.replace("{}\n", BURDEN)))
+    name, old, new = TRAINED
+    edit(project.root / "model_core" / name, (old, new.replace("{}\n", BURDEN)))
     done = project.call("baseline", "--track", "llm-tiny", "--budget", "test", timeout=900)
     assert done.returncode == 0, done.stderr
     return project
