@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from harness.decide.cells import Cell
 from harness.decide.explain import explain
+from harness.decide.stats import ALPHA
 from harness.progress import short_time
 from harness.run.contests import Answer
 from harness.run.plan import CellPlan
@@ -65,6 +67,10 @@ def _plan_lines(plan: CellPlan, gain: float | None) -> list[str]:
         f"{plan.track} {plan.budget} {plan.metric}",
         f"  pairs      at most {plan.max_pairs}, and {plan.confirm_pairs} to confirm an acceptance",
     ]
+    if plan.alpha < ALPHA or plan.k > 1:
+        tries = round(math.log2(ALPHA / plan.alpha))
+        said = f", after {tries} earlier {'try' if tries == 1 else 'tries'} of this idea" if tries else ""
+        lines.append(f"  held to    an error rate of {plan.alpha:.4g}{said}, shared by {plan.k} claims")
     if plan.seconds_per_pair is not None and plan.seconds_at_most is not None:
         each, most = short_time(plan.seconds_per_pair), short_time(plan.seconds_at_most)
         lines.append(f"  time       {each} a pair, {most} at most")

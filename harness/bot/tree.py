@@ -15,8 +15,8 @@ from harness.bot.caps import Settings
 from harness.bot.head import Head, write
 from harness.bot.page import CheckPart, PlanPart, check_part, fault_parts
 from harness.errors import SubmissionError
-from harness.run.contests import Options, chosen_cells
-from harness.run.plan import plan_cell
+from harness.run.contests import Options
+from harness.run.plan import plan_submission
 from harness.submission.manifest import Manifest, load_manifest
 from harness.submission.patch import check
 
@@ -60,12 +60,8 @@ def manifest_of(root: Path, head: Head) -> Manifest:
 
 def plans(root: Path, head: Head, settings: Settings) -> tuple[PlanPart, ...]:
     """What every claim of a submission would take on this machine."""
-    manifest = manifest_of(root, head)
-    found = [
-        plan_cell(root, cell.track, cell.budget, metric, cell.k, cell.budget.max_pairs, settings.price_per_hour)
-        for cell in chosen_cells(manifest, Options())
-        for metric in cell.metrics
-    ]
+    with planted(root, head) as tree:
+        found = plan_submission(tree, tree / "submissions" / head.slug, Options(), settings.price_per_hour)
     return tuple(
         PlanPart(
             track=plan.track,

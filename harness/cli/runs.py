@@ -59,20 +59,14 @@ def plan(
     as_json: Json = False,
 ) -> Said:
     """Time, money, pairs, memory and the least gain that can be seen, before anything is spent."""
-    from harness.run.contests import Options, chosen_cells
-    from harness.run.plan import plan_cell
-    from harness.submission.manifest import load_manifest
+    from harness.run.contests import Options
+    from harness.run.plan import plan_submission
     from harness.submission.root import find_folder
     from harness.words import plan_text
 
     here = root()
-    manifest = load_manifest(find_folder(here, slug))
-    cells = chosen_cells(manifest, Options(track=track, budget=budget))
-    plans = [
-        plan_cell(here, c.track, c.budget, metric, c.k, pairs or c.budget.max_pairs, price)
-        for c in cells
-        for metric in c.metrics
-    ]
+    options = Options(track=track, budget=budget, pairs=pairs)
+    plans = plan_submission(here, find_folder(here, slug), options, price)
     return Said(plan_text(plans, gain), {"ok": True, "slug": slug, "cells": [asdict(one) for one in plans]})
 
 

@@ -32,13 +32,15 @@ class Entry:
 
 @dataclass
 class NoiseBank:
-    """Pooled spread of the pair differences of the last 20 evaluations.
+    """Pooled spread of the pair differences of the last 20 evaluations, and no less than what the core shows of itself.
 
     Without any spread an entry would only deflate the bank, so differences that are all equal (a patch that changes
-    nothing, on a deterministic machine) stay out.
+    nothing, on a deterministic machine) stay out. Patches that change next to nothing have spreads next to nothing:
+    twenty of them would push the calibration out, and the next patch that does more would be held to their noise.
     """
 
     entries: deque[Entry] = field(default_factory=lambda: deque(maxlen=LAST))
+    least: float = 0.0  # spread of the core against itself
 
     @property
     def df(self) -> float:
@@ -47,7 +49,8 @@ class NoiseBank:
     @property
     def s0(self) -> float | None:
         """Standard deviation of one difference; None for an empty bank."""
-        return _pooled(self.entries)
+        pooled = _pooled(self.entries)
+        return None if pooled is None else max(pooled, self.least)
 
     @property
     def d0(self) -> float:
@@ -69,16 +72,13 @@ class NoiseBank:
         return self._enter(list(losses), weight=2.0)
 
     def _enter(self, values: Sequence[float], weight: float) -> bool:
-        if len(values) < 2:
+        entry = _entry(values, weight)
+        if entry is None:
             return False
-        _, ss = centre(finite(values))
-        if ss == 0:
-            return False
-        ss, df = weight * ss, float(len(values) - 1)
         s0 = self.s0
         if s0 is not None and self.df >= FILLED_DF:
-            ss = min(ss, WINSOR * df * s0**2)
-        self.entries.append(Entry(ss, df))
+            entry = Entry(min(entry.ss, WINSOR * entry.df * s0**2), entry.df)
+        self.entries.append(entry)
         return True
 
 
@@ -109,8 +109,8 @@ def banks_for(
     default of the latest that was calibrated.
     """
     closed = in_order_of_closing(evaluations, track)
-    loss = _or_borrowed(budget, lambda name: _loss_bank(closed, name, precision, host_class))
-    time = _or_borrowed(budget, lambda name: _time_bank(closed, name, host_class))
+    loss = _or_borrowed(budget, lambda name: _loss_bank(closed, name, precision, host_class, core_id))
+    time = _or_borrowed(budget, lambda name: _time_bank(closed, name, host_class, core_id))
     calibrations = [
         (evaluation, runs)
         for evaluation, runs in reversed(closed)
@@ -156,19 +156,32 @@ def entering(closed: Iterable[Evaluation], budget: str) -> list[tuple[Pair, ...]
     ]
 
 
+def calibrations_of(closed: Iterable[Evaluation], budget: str, core_id: str | None) -> list[Evaluation]:
+    """Those of one core; of the latest that was calibrated where `core_id` is None or was not."""
+    known = [item for item in closed if (item[0].kind, item[0].budget) == ("calibration", budget)]
+    own = [item for item in known if item[0].core_id == core_id]
+    return own or [item for item in known if item[0].core_id == known[-1][0].core_id]
+
+
 def _host_class(run: RunRecord) -> str:
     return run.host.host_class if run.host else "unknown host"
 
 
-def _loss_bank(closed: Sequence[Evaluation], budget: str, precision: str, host_class: str) -> _Filled:
-    by_host: list[tuple[str, list[float]]] = []
-    for pairs in entering(closed, budget):
-        alike = [pair for pair in pairs if pair.base.model and pair.base.model.precision == precision]
-        for host in sorted({_host_class(pair.base) for pair in alike}):
-            by_host.append((host, [pair.D for pair in alike if _host_class(pair.base) == host]))
+def _loss_bank(
+    closed: Sequence[Evaluation], budget: str, precision: str, host_class: str, core_id: str | None
+) -> _Filled:
+    def by_hosts(evaluations: Iterable[Evaluation]) -> list[tuple[str, list[float]]]:
+        found: list[tuple[str, list[float]]] = []
+        for pairs in entering(evaluations, budget):
+            alike = [pair for pair in pairs if pair.base.model and pair.base.model.precision == precision]
+            for host in sorted({_host_class(pair.base) for pair in alike}):
+                found.append((host, [pair.D for pair in alike if _host_class(pair.base) == host]))
+        return found
+
+    by_host, core_by_host = by_hosts(closed), by_hosts(calibrations_of(closed, budget, core_id))
     p = homogeneity_p(by_host)
     pooled = p is None or p >= OBJECTS
-    bank = NoiseBank()
+    bank = NoiseBank(least=_spread(values for host, values in core_by_host if pooled or host == host_class))
     for host, differences in by_host:
         if pooled or host == host_class:
             bank.add(differences)
@@ -179,10 +192,16 @@ def _loss_bank(closed: Sequence[Evaluation], budget: str, precision: str, host_c
     return _Filled(bank, f"{_describe(bank)}, {hosts} host classes {'' if pooled else 'not '}pooled ({tested})")
 
 
-def _time_bank(closed: Sequence[Evaluation], budget: str, host_class: str) -> _Filled:
-    bank = NoiseBank()
-    for pairs in entering(closed, budget):
-        bank.add([pair.R for pair in pairs if pair.R is not None and _host_class(pair.base) == host_class])
+def _time_bank(closed: Sequence[Evaluation], budget: str, host_class: str, core_id: str | None) -> _Filled:
+    def here(evaluations: Iterable[Evaluation]) -> list[list[float]]:
+        return [
+            [pair.R for pair in pairs if pair.R is not None and _host_class(pair.base) == host_class]
+            for pairs in entering(evaluations, budget)
+        ]
+
+    bank = NoiseBank(least=_spread(here(calibrations_of(closed, budget, core_id))))
+    for ratios in here(closed):
+        bank.add(ratios)
     return _Filled(bank, _describe(bank))
 
 
@@ -228,6 +247,19 @@ def _early_rms(calibrations: Sequence[Evaluation]) -> float | None:
     return early_rms(pairs_of(calibrations[0][1], "calibrate")) if calibrations else None
 
 
+def _entry(values: Sequence[float], weight: float = 1.0) -> Entry | None:
+    """None where they say nothing: fewer than two, all equal."""
+    if len(values) < 2:
+        return None
+    _, ss = centre(finite(values))
+    return Entry(weight * ss, float(len(values) - 1)) if ss > 0 else None
+
+
+def _spread(groups: Iterable[Sequence[float]]) -> float:
+    """Pooled sd within groups; 0 where they say nothing."""
+    return _pooled([entry for values in groups if (entry := _entry(values))]) or 0.0
+
+
 def _pooled(entries: Collection[Entry]) -> float | None:
     df = sum(entry.df for entry in entries)
     return math.sqrt(math.fsum(entry.ss for entry in entries) / df) if df else None
@@ -240,6 +272,8 @@ def _describe(bank: NoiseBank) -> str:
     said = f"s0 {bank.s0:.4g} from {count} evaluation{'s' if count > 1 else ''} ({bank.df:g} df)"
     if bank.d0 == 0:
         said += f", too few for a say before {FILLED_DF:g} df"
+    if bank.s0 == bank.least:
+        said += ", held at what the core shows against itself"
     stripped = bank.s0_without_near_null
     if stripped is not None and stripped > bank.s0:
         said += f", {stripped:.4g} without near-null ones"

@@ -46,6 +46,7 @@ TOP_ORDER: tuple[Verdict, ...] = (
 )
 ACCEPTED: tuple[Verdict, ...] = ("ACCEPT_LOSS", "ACCEPT_SPEED")
 PLAUSIBLE = 4.0  # times the tokens, or the time, that a gain may be worth before a person has to look at it
+INTERRUPTED = 2  # pairs of a claim on speed; who watches the times could drop more of them until the rest is fast
 FADING = 3.0  # standard errors between the gains of the two splits: a submission beyond them is flagged
 NOISY = 2.0  # times s0: a submission that scatters more than this is flagged
 
@@ -177,21 +178,8 @@ def judge_cell(evaluation: EvaluationRecord, runs: Iterable[RunRecord], metric: 
         return replace(cell, verdict="REJECT_WORSE", reason=unstable)
     if cell.verdict not in ACCEPTED:
         return cell
-    fresh = pairs_of(runs, "confirm")
-    timeless = sum(timeless_by_own_doing(pair, runs) for pair in [*pairs, *fresh])
-    if timeless:  # it could hide its slow runs, or draw lucky ones, here and on the fresh seeds
-        of = len(pairs) + len(fresh)
-        reason = f"the bar was crossed, but the submission left {timeless} of {of} pairs without a time"
-        return replace(cell, verdict="REVIEW_TRADEOFF", reason=reason)
-    if lost(runs):  # each was drawn again
-        reason = f"the bar was crossed, but the machine seems to have ended {lost(runs)} of the submission's runs"
-        return replace(cell, verdict="REVIEW_TRADEOFF", reason=reason)
-    untimed = overtime([*pairs, *fresh])
-    if untimed is not None:
-        return replace(cell, verdict="REVIEW_TRADEOFF", reason=f"the bar was crossed, but {untimed}")
-    ordered = order_effect(used, evaluation.s0_time) if metric == "speed" else None
-    if ordered is not None:
-        return replace(cell, verdict="REVIEW_TRADEOFF", reason=f"the bar was crossed, but {ordered}")
+    if doubt := _doubt(evaluation, runs, metric, used):
+        return replace(cell, verdict="REVIEW_TRADEOFF", reason=f"the bar was crossed, but {doubt}")
     confirm = _confirmation(evaluation, runs, metric)
     cell = replace(cell, confirm=confirm)
     if too_good := _too_good(cell, confirm, evaluation):
@@ -202,10 +190,25 @@ def judge_cell(evaluation: EvaluationRecord, runs: Iterable[RunRecord], metric: 
     return cell
 
 
+def _doubt(evaluation: EvaluationRecord, runs: Sequence[RunRecord], metric: Metric, used: Sequence[Pair]) -> str | None:
+    """What of an accepted claim's runs a person has to look at first, in words; None where all went as it should."""
+    pairs = [*pairs_of(runs, "decide"), *pairs_of(runs, "confirm")]
+    timeless = sum(timeless_by_own_doing(pair, runs) for pair in pairs)
+    if timeless:  # it could hide its slow runs, or draw lucky ones, here and on the fresh seeds
+        return f"the submission left {timeless} of {len(pairs)} pairs without a time"
+    untimely = sum(pair.R is None for pair in pairs)
+    if metric == "speed" and untimely > INTERRUPTED:
+        return f"interruptions left {untimely} of {len(pairs)} pairs without a time, and could be chosen"
+    if lost(runs):  # each was drawn again
+        return f"the machine seems to have ended {lost(runs)} of the submission's runs"
+    return overtime(pairs) or (order_effect(used, evaluation.s0_time) if metric == "speed" else None)
+
+
 def _too_good(cell: Cell, confirm: Confirmation, evaluation: EvaluationRecord) -> str | None:
     """Why neither the gain nor the one that would be published is to be believed at sight, in words."""
     published = confirm.gain if confirm.confirmed else None
     tokens = max(_worth_in_tokens(gain, cell.metric, evaluation) for gain in (cell.gain, published))
+    tokens = max(tokens, exp(cell.net_gain or 0.0))  # a little less of both may be too much together
     if tokens <= PLAUSIBLE:
         return None
     worth = f"{tokens:.1f} times the tokens or time" if math.isfinite(tokens) else "more tokens than there are"

@@ -15,9 +15,10 @@ from harness.records.record import EvaluationRecord, Round, RunRecord, RunSpec
 from harness.records.store import Store
 from harness.run import arms, host, sandbox, seeds
 from harness.run.attempts import settled
-from harness.run.evaluate import close, settle, to_be_run_again
+from harness.run.evaluate import close, settle
 from harness.run.measure import Prepared, measure_of
 from harness.run.race import Bench, Reporter, race
+from harness.run.tries import to_be_run_again
 from harness.submission.patch import unpatched
 from harness.tracks import Budget, Track
 

@@ -16,6 +16,7 @@ from harness.rules import RULES
 from harness.run.arms import fresh_folder, track_core_id
 from harness.run.evaluate import Contest, Outcome, outcome_of
 from harness.run.measure import measure_of
+from harness.run.tries import Idea
 from harness.submission.manifest import Manifest, load_manifest
 from harness.submission.patch import apply, check, unpatched
 from harness.submission.root import find_folder
@@ -44,7 +45,6 @@ class ChosenCell:
     budget: Budget
     metrics: tuple[Metric, ...]
     claimed: bool
-    k: int  # cells that share one error rate
 
 
 def chosen_cells(manifest: Manifest, options: Options) -> list[ChosenCell]:
@@ -63,7 +63,7 @@ def chosen_cells(manifest: Manifest, options: Options) -> list[ChosenCell]:
 
 def _claimed_cell(manifest: Manifest, track: str, budget: str) -> ChosenCell:
     metrics: list[Metric] = [c.metric for c in manifest.claims if (c.track, c.budget) == (track, budget)]
-    return ChosenCell(track_named(track), budget_named(budget), tuple(sorted(set(metrics))), True, len(manifest.claims))
+    return ChosenCell(track_named(track), budget_named(budget), tuple(sorted(set(metrics))), True)
 
 
 def _unclaimed_cell(manifest: Manifest, options: Options) -> ChosenCell:
@@ -72,7 +72,7 @@ def _unclaimed_cell(manifest: Manifest, options: Options) -> ChosenCell:
     if options.official:
         where = f"--track {track.name} --budget {budget.name}"
         raise UsageError(where, "is not a cell that the manifest claims", "add it to [[claims]], or leave --official")
-    return ChosenCell(track, budget, ("loss",), claimed=False, k=1)
+    return ChosenCell(track, budget, ("loss",), claimed=False)
 
 
 @contextlib.contextmanager
@@ -84,7 +84,7 @@ def contests(root: Path, slug: str, options: Options, progress: Callable[[str], 
         raise SubmissionError(*checked.faults)
     manifest = load_manifest(folder)
     store = Store(root / ("leaderboard" if options.official else ".blueberry"))
-    cells = chosen_cells(manifest, options)
+    cells, idea = chosen_cells(manifest, options), Idea.of(root, folder, manifest)
     with fresh_folder(root / ".blueberry" / "work" / f"{folder.name}-{store.folder.name}") as fresh:
         patched = apply(root, folder, fresh / "patched")
         base = unpatched(root, folder, fresh / "base")  # the core, and the patches that this one builds on
@@ -100,7 +100,7 @@ def contests(root: Path, slug: str, options: Options, progress: Callable[[str], 
                 budget=cell.budget,
                 metrics=cell.metrics,
                 claimed=cell.claimed,
-                claimed_cells=cell.k,
+                idea=idea,
                 data=measure_of(cell.track).prepare(cell.track, options.data, progress),
                 official=options.official,
                 systems_only=options.systems_only,

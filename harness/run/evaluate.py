@@ -20,7 +20,7 @@ from harness.decide.debts import Debts, debts
 from harness.decide.decision import exchange_rate, first_look
 from harness.decide.explain import explain
 from harness.errors import MachineError, UsageError
-from harness.records import ledger, promotions
+from harness.records import ledger
 from harness.records.record import EvaluationRecord, Metric, Round, RunRecord, RunSpec
 from harness.records.store import Store
 from harness.run import arms, sandbox, seeds
@@ -28,9 +28,9 @@ from harness.run.attempts import settled
 from harness.run.known import banks_here, known_evaluations
 from harness.run.measure import Prepared, measure_of
 from harness.run.race import Bench, Reporter, race
+from harness.run.tries import Idea, Rate, rate_of, to_be_run_again
 from harness.submission.manifest import Manifest
 from harness.submission.patch import PatchedCore
-from harness.submission.program import program_digest
 from harness.tracks import Budget, Track
 
 
@@ -48,7 +48,7 @@ class Contest:
     budget: Budget
     metrics: tuple[Metric, ...]
     claimed: bool  # False: a cell that the manifest does not claim
-    claimed_cells: int  # k
+    idea: Idea  # by which it is known when it comes again
     data: Prepared
     official: bool
     systems_only: bool  # a maintainer's label
@@ -120,11 +120,6 @@ def find(contest: Contest) -> EvaluationRecord | None:
     return None
 
 
-def to_be_run_again(evaluation: EvaluationRecord) -> bool:
-    """Measured without a sandbox where there is one now; what is still open is finished first."""
-    return evaluation.provisional and evaluation.closed is not None and sandbox.name() != "none"
-
-
 def _hold_to_what_was_frozen(evaluation: EvaluationRecord, contest: Contest) -> None:
     """Raises UsageError for options that would make it another evaluation: a patch is decided once."""
     for option, frozen, asked in (
@@ -135,39 +130,6 @@ def _hold_to_what_was_frozen(evaluation: EvaluationRecord, contest: Contest) -> 
         if frozen != asked:
             what = f"this patch is already evaluated with {frozen}, not {asked} ({evaluation.id})"
             raise UsageError(option, what, "leave the option as it was; another patch is another evaluation")
-
-
-def _earlier_tries(contest: Contest) -> int:
-    """Evaluations of the same idea in this cell: of this slug, of one that it supersedes, of this very patch, or of one
-    that differs from it in comments, layout and docstrings alone.
-
-    Open ones count as well, and so do other claims of the same patch: each had its draw.
-    """
-    past = contest.store.evaluations()
-    forced = promotions.forced(promotions.read(contest.root / "leaderboard"))
-    idea = superseded(contest.slug, contest.manifest.supersedes, past)
-    sha, program = contest.patched.patch_sha, program_digest(contest.patched.folder)
-    return sum(
-        1
-        for evaluation in past
-        if (evaluation.slug in idea or evaluation.patch_sha == sha or evaluation.program == program)
-        and evaluation.claimed >= contest.claimed  # what was only tried out is no draw for a claim
-        and (evaluation.track, evaluation.budget) == (contest.track.name, contest.budget.name)
-        # a rebase that a promotion forces is no re-submission, also where this track's own files have not moved
-        and evaluation.core_id == contest.core_id
-        and f"{evaluation.slug}@{evaluation.patch_sha}" not in forced
-        and evaluation.data_id == contest.data.data_id
-        and not (to_be_run_again(evaluation) and evaluation.patch_sha == contest.patched.patch_sha)
-    )
-
-
-def superseded(slug: str, supersedes: str | None, past: Sequence[EvaluationRecord]) -> set[str]:
-    """The slugs of one idea: its own, the one that it supersedes, what that one superseded, and so on."""
-    idea, following = {slug}, {supersedes} - {slug} if supersedes else set()
-    while following:
-        idea |= following
-        following = {e.supersedes for e in past if e.slug in idea and e.supersedes} - idea
-    return idea
 
 
 def _open(contest: Contest) -> EvaluationRecord:
@@ -191,7 +153,10 @@ def _open(contest: Contest) -> EvaluationRecord:
     pairs = 2 * (contest.max_pairs + contest.budget.confirm_pairs)
     salt = seeds.new_salt(contest.track.name, contest.budget.name, contest.patched.patch_sha or "", pairs)
     owed = debts(known, contest.track.name, contest.budget.name)
-    record = _promise(contest, banks, owed, seeds.digest(salt))
+    past = [one for one in contest.store.evaluations() if one.data_id == contest.data.data_id]
+    cell = contest.track.name, contest.budget.name
+    rate = rate_of(contest.root, past, contest.idea, *cell, contest.metrics, contest.claimed)
+    record = _promise(contest, banks, owed, rate, seeds.digest(salt))
     seeds.keep(contest.root, record.id, salt)
     contest.store.put_evaluation(record)
     return record
@@ -219,14 +184,14 @@ def _confirms(patch: str, evaluation: EvaluationRecord, contest: Contest) -> boo
     return cells.overall_verdict(outcome_of(contest.store, evaluation).cells) == "CONFIRMED"
 
 
-def _promise(contest: Contest, banks: Banks, owed: Debts, salt_sha256: str) -> EvaluationRecord:
+def _promise(contest: Contest, banks: Banks, owed: Debts, rate: Rate, salt_sha256: str) -> EvaluationRecord:
     return EvaluationRecord(
         id=f"{contest.slug}-{contest.track.name}-{contest.budget.name}-{salt_sha256[:10]}",
         slug=contest.slug,
         title=contest.manifest.title,
         authors=tuple(author.name for author in contest.manifest.authors),
         patch_sha=contest.patched.patch_sha,
-        program=program_digest(contest.patched.folder),
+        program=contest.idea.program,
         added=contest.patched.added,
         removed=contest.patched.removed,
         supersedes=contest.manifest.supersedes,
@@ -235,8 +200,8 @@ def _promise(contest: Contest, banks: Banks, owed: Debts, salt_sha256: str) -> E
         budget=contest.budget.name,
         metrics=contest.metrics,
         claimed=contest.claimed,
-        k=contest.claimed_cells,
-        alpha=0.02 / 2 ** _earlier_tries(contest),
+        k=rate.k,
+        alpha=rate.alpha,
         max_pairs=contest.max_pairs,
         confirm_pairs=contest.budget.confirm_pairs,
         s0=banks.loss.s0,

@@ -9,9 +9,14 @@ from pathlib import Path
 
 from harness.decide import power
 from harness.decide.decision import SPEED_MARGIN
+from harness.errors import SubmissionError
 from harness.records.record import Metric
+from harness.records.store import Store
 from harness.run import host
+from harness.run.contests import Options, chosen_cells
 from harness.run.known import Known, banks_here, known_evaluations
+from harness.run.tries import Idea, Rate, rate_of
+from harness.submission.manifest import load_manifest
 from harness.tracks import Budget, Track
 
 
@@ -24,6 +29,8 @@ class CellPlan:
     metric: Metric
     max_pairs: int
     confirm_pairs: int
+    alpha: float  # error rate: halved by every earlier try of the idea
+    k: int  # claims that share it
     sigma: float | None  # sd of a pair's difference that is reckoned with; None without a bank
     bank: str
     least_detectable: float | None  # found with a chance of 80 %
@@ -38,8 +45,28 @@ class CellPlan:
         return None if self.seconds_per_pair is None else self.seconds_per_pair * (self.max_pairs + self.confirm_pairs)
 
 
+def plan_submission(root: Path, folder: Path, options: Options, price_per_hour: float | None) -> list[CellPlan]:
+    """Every claim of a submission that the options leave, at the rate to which earlier official tries have brought it.
+
+    Raises SubmissionError for a manifest that cannot be read; a patch that does not apply yet can be planned for.
+    """
+    manifest = load_manifest(folder)
+    try:
+        idea = Idea.of(root, folder, manifest)
+    except SubmissionError:
+        idea = Idea.named(folder, manifest)
+    past = Store(root / "leaderboard").evaluations()
+    plans = []
+    for cell in chosen_cells(manifest, options):
+        for metric in cell.metrics:
+            rate = rate_of(root, past, idea, cell.track.name, cell.budget.name, cell.metrics, cell.claimed)
+            pairs = options.pairs or cell.budget.max_pairs
+            plans.append(plan_cell(root, cell.track, cell.budget, metric, rate, pairs, price_per_hour))
+    return plans
+
+
 def plan_cell(
-    root: Path, track: Track, budget: Budget, metric: Metric, k: int, max_pairs: int, price_per_hour: float | None
+    root: Path, track: Track, budget: Budget, metric: Metric, rate: Rate, max_pairs: int, price_per_hour: float | None
 ) -> CellPlan:
     """Expectations from the noise bank and from what closed evaluations took on this host class."""
     known = known_evaluations(root, track)
@@ -49,18 +76,24 @@ def plan_cell(
     margin = 0.0 if metric == "loss" else SPEED_MARGIN
     seconds = seconds_per_pair(known, budget, host.describe().host_class)
     most = max_pairs + budget.confirm_pairs
-    least = power.least_detectable(sigma, max_pairs, k, d0=d0) if sigma else None
+    least = power.least_detectable(sigma, max_pairs, rate.k, alpha=rate.alpha, d0=d0) if sigma else None
     return CellPlan(
         track=track.name,
         budget=budget.name,
         metric=metric,
         max_pairs=max_pairs,
         confirm_pairs=budget.confirm_pairs,
+        alpha=rate.alpha,
+        k=rate.k,
         sigma=sigma,
         bank=banks.source,
         least_detectable=None if least is None else margin + least,
-        pairs_without_gain=power.expected_pairs(0.0, sigma, max_pairs, k, d0=d0) if sigma else None,
-        pairs_with_gain=power.expected_pairs(2 * least, sigma, max_pairs, k, d0=d0) if sigma and least else None,
+        pairs_without_gain=power.expected_pairs(0.0, sigma, max_pairs, rate.k, alpha=rate.alpha, d0=d0)
+        if sigma
+        else None,
+        pairs_with_gain=power.expected_pairs(2 * least, sigma, max_pairs, rate.k, alpha=rate.alpha, d0=d0)
+        if sigma and least
+        else None,
         seconds_per_pair=seconds,
         cost_at_most=price_per_hour * seconds * most / 3600 if price_per_hour and seconds else None,
         peak_memory_bytes=_peak_memory(known, budget),

@@ -66,7 +66,10 @@ def recall(root: Path, evaluation_id: str, salt_sha256: str) -> str:
     if digest(salt) != salt_sha256:
         trouble = "is damaged" if path.exists() else "is not on this machine"
         what = f"evaluation {evaluation_id} is open, but its salt {trouble}"
-        fix = "finish it where it was begun, or remove its file from evaluations/ and its folder from runs/"
+        fix = (
+            "finish it where it was begun; if that machine is lost, a maintainer moves its file out of evaluations/, "
+            "its folder out of runs/, and says so in the pull request: it no longer counts as a try of that idea"
+        )
         raise MachineError(str(path), what, fix)
     return salt
 

@@ -10,8 +10,8 @@ import hashlib
 import tempfile
 import zlib
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ from harness.submission.git import git
 from harness.submission.literals import read_source, table_faults
 from harness.submission.manifest import FILE as MANIFEST
 from harness.submission.manifest import Manifest, load_manifest
+from harness.submission.program import program_digest
 from harness.submission.root import is_slug
 from harness.tracks import TRACKS
 
@@ -115,15 +116,15 @@ def check(root: Path, folder: Path) -> CheckResult:
     faults: list[Fault] = []
     manifest = reading = None
     warnings: list[str] = []
+    below = [core]
     try:
         manifest = load_manifest(folder)
-        core_below = stacked(root, folder, manifest)
+        below = _levels(root, folder, manifest)
     except SubmissionError as error:
         faults += error.faults
-        core_below = core
     faults += _slug_faults(root, folder)
     try:
-        reading = _read(folder, core_below)
+        reading = _read_on(folder, below)
         faults += reading.faults
     except SubmissionError as error:
         faults += error.faults
@@ -132,7 +133,7 @@ def check(root: Path, folder: Path) -> CheckResult:
         warnings += _warnings(folder, manifest, reading, digest(core))
     if reading and not faults:
         with tempfile.TemporaryDirectory(prefix="blueberry-check-") as dest:
-            faults += _git_faults(folder, core_below, reading, Path(dest))
+            faults += _git_faults(folder, below[-1], reading, Path(dest))
     counts = (reading.diff.added, reading.diff.removed) if reading else (0, 0)
     sha = reading.sha if reading else None
     return CheckResult(not faults, folder.name, digest(core), sha, *counts, tuple(warnings), limited(faults))
@@ -144,12 +145,12 @@ def apply(root: Path, folder: Path, dest: Path, files: Iterable[str] | None = No
     `files` are the core files whose digest becomes `core_id` (default: all). Raises SubmissionError with every static
     fault; nothing is ever applied that `check` would refuse for its patch.
     """
-    core = stacked(root, folder, load_manifest(folder))
-    reading = _read(folder, core)
-    faults = reading.faults or _git_faults(folder, core, reading, dest)
+    below = _levels(root, folder, load_manifest(folder))
+    reading = _read_on(folder, below)
+    faults = reading.faults or _git_faults(folder, below[-1], reading, dest)
     if faults:
         raise SubmissionError(*limited(faults))
-    assert digest(reading.result) != digest(core), "the patch changed nothing"
+    assert digest(reading.result) != digest(below[-1]), "the patch changed nothing"
     return _copied(root, dest, files, reading)
 
 
@@ -163,12 +164,17 @@ def unpatched(root: Path, folder: Path | None, dest: Path, files: Iterable[str] 
 
 def stacked(root: Path, folder: Path, manifest: Manifest, core: Core | None = None) -> dict[str, bytes]:
     """`core` (default: today's) with the patches of `builds_on` applied; raises SubmissionError."""
-    below = dict(core if core is not None else read_core(root / "model_core"))
+    return _levels(root, folder, manifest, core)[-1]
+
+
+def _levels(root: Path, folder: Path, manifest: Manifest, core: Core | None = None) -> list[dict[str, bytes]]:
+    """`core` (default: today's), then that under each patch of `builds_on`; raises SubmissionError."""
+    below = [dict(core if core is not None else read_core(root / "model_core"))]
     for parent in manifest.builds_on:
         slug, _, sha = parent.partition("@")
         where = place(folder, MANIFEST)
         try:
-            reading = _read(root / "submissions" / slug, below)
+            reading = _read(root / "submissions" / slug, below[-1])
         except SubmissionError as error:
             raise SubmissionError(
                 fault("manifest-builds-on", where, f"builds on {slug}: {error.faults[0].what}")
@@ -179,7 +185,7 @@ def stacked(root: Path, folder: Path, manifest: Manifest, core: Core | None = No
             raise SubmissionError(
                 fault("manifest-builds-on", where, f"builds on {slug}, whose patch {reading.faults[0].what}")
             )
-        below = reading.result
+        below.append(reading.result)
     return below
 
 
@@ -237,6 +243,17 @@ def limited(faults: Iterable[Fault]) -> tuple[Fault, ...]:
 def _read(folder: Path, core: Core) -> _Reading:
     """Read patch.diff and judge it against `core`; raises SubmissionError only where there is no text to judge."""
     return _judge(read_patch(folder), place(folder, FILE), core)
+
+
+def _read_on(folder: Path, below: Sequence[Core]) -> _Reading:
+    """The patch of a submission against the last of these cores. It must not lead back to one before it: what a record
+    gave away for a gain could then be had again as the gain of another."""
+    reading = _read(folder, below[-1])
+    if reading.faults or len(below) == 1:
+        return reading
+    if program_digest(reading.result) in map(program_digest, below[:-1]):
+        return replace(reading, faults=(fault("patch-no-change", place(folder, FILE), "takes back what it builds on"),))
+    return reading
 
 
 def _judge(content: bytes, where: str, core: Core) -> _Reading:

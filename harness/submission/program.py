@@ -1,21 +1,22 @@
-"""What a patched core computes, whatever is said about it: two patches that differ in words alone are one idea."""
+"""What a core computes, whatever is said about it: two patches that differ in words alone are one idea."""
 
 from __future__ import annotations
 
 import ast
 import hashlib
-from pathlib import Path
+from collections.abc import Mapping
+from pathlib import PurePosixPath
 
 
-def program_digest(core: Path) -> str:
-    """sha256 of the syntax trees of a folder's Python files: comments, layout and docstrings are not in them."""
+def program_digest(core: Mapping[str, bytes]) -> str:
+    """sha256 of the syntax trees of a core's files, by path: comments, layout and docstrings are not in them."""
     digest = hashlib.sha256()
-    for file in sorted(core.rglob("*.py")):
-        tree = ast.parse(file.read_bytes())
+    for path in sorted(map(PurePosixPath, core)):
+        tree = ast.parse(core[str(path)])
         for node in ast.walk(tree):
             if isinstance(body := getattr(node, "body", None), list):
                 node.body = [part for part in body if not _is_text(part)]  # type: ignore[attr-defined]
-        digest.update(f"{file.relative_to(core)}\n{ast.dump(tree)}\n".encode())
+        digest.update(f"{path.relative_to('model_core')}\n{ast.dump(tree)}\n".encode())
     return digest.hexdigest()
 
 

@@ -412,3 +412,37 @@ def test_a_run_in_a_quarter_of_the_time_waits_for_a_person_too(evaluation_file: 
     quick = evaluation_file(metrics=("speed",))
     assert judge_cell(quick, run_files([0.0] * 4, [-math.log(4.1)] * 4), "speed").verdict == "REVIEW_TRADEOFF"
     assert judge_cell(quick, run_files([0.0] * 4, [-math.log(3.9)] * 4), "speed").verdict == "ACCEPT_SPEED"
+
+
+def test_a_gain_in_loss_and_one_in_time_are_held_to_the_plausible_together(
+    evaluation_file: Make, run_files: Make
+) -> None:
+    gain, faster = 0.43 * math.log(2.5), -math.log(2.5)  # 6.25 times the tokens, though neither is worth four
+    for metric in ("loss", "speed"):
+        evaluation = evaluation_file(metrics=(metric,), kappa=0.43)
+        assert judge_cell(evaluation, run_files([gain] * 4, [0.0] * 4), "loss").verdict == "ACCEPT_LOSS"
+        cell = judge_cell(evaluation, run_files([gain] * 4, [faster] * 4), metric)
+        assert cell.verdict == "REVIEW_TRADEOFF" and "as if from 6." in cell.reason
+
+
+@pytest.mark.parametrize("rounds", [("decide",) * 3, ("decide", "decide", "confirm")])
+def test_a_claim_on_speed_whose_pairs_were_interrupted_again_and_again_goes_to_people(
+    evaluation_file: Make, run_files: Make, rounds: tuple[Any, ...]
+) -> None:
+    evaluation = evaluation_file(metrics=("speed",))
+    runs = [*run_files([0.0] * 9, [-0.2] * 9), *run_files([0.0] * 6, [-0.2] * 6, round="confirm")]
+
+    def cut(some: tuple[Any, ...]) -> list[Any]:
+        """The first pairs of each round take a second attempt."""
+        hit = [(round, some[:i].count(round)) for i, round in enumerate(some)]
+        again = {"attempt": 2}
+        return [
+            run.model_copy(update={"spec": run.spec.model_copy(update=again)})
+            if (run.spec.round, run.spec.pair) in hit
+            else run
+            for run in runs
+        ]
+
+    assert judge_cell(evaluation, cut(rounds[:2]), "speed").verdict == "ACCEPT_SPEED"
+    cell = judge_cell(evaluation, cut(rounds), "speed")
+    assert cell.verdict == "REVIEW_TRADEOFF" and "without a time, and could be chosen" in cell.reason

@@ -19,26 +19,26 @@ MANIFEST = Manifest.model_validate({"title": "An idea", "authors": [{"name": "Ad
 
 def cells(**options: str) -> list[tuple[str, str, tuple[str, ...], bool, int]]:
     return [
-        (cell.track.name, cell.budget.name, cell.metrics, cell.claimed, cell.k)
+        (cell.track.name, cell.budget.name, cell.metrics, cell.claimed)
         for cell in chosen_cells(MANIFEST, Options(**options))
     ]
 
 
 def test_without_options_all_claims_are_raced_cheapest_first() -> None:
     assert cells() == [
-        ("llm-tiny", "smoke", ("loss", "speed"), True, 4),
-        ("flow-tiny", "1M", ("loss",), True, 4),
-        ("llm-tiny", "1M", ("loss",), True, 4),
+        ("llm-tiny", "smoke", ("loss", "speed"), True),
+        ("flow-tiny", "1M", ("loss",), True),
+        ("llm-tiny", "1M", ("loss",), True),
     ]
 
 
 def test_an_option_chooses_among_the_claims() -> None:
-    assert cells(track="flow-tiny") == [("flow-tiny", "1M", ("loss",), True, 4)]
+    assert cells(track="flow-tiny") == [("flow-tiny", "1M", ("loss",), True)]
     assert [cell[:2] for cell in cells(budget="1M")] == [("flow-tiny", "1M"), ("llm-tiny", "1M")]
     assert [cell[:2] for cell in cells(track="llm-tiny", budget="1M")] == [("llm-tiny", "1M")]
 
 
 def test_what_is_not_claimed_can_be_tried_and_is_no_official_row() -> None:
-    assert cells(track="flow-tiny", budget="smoke") == [("flow-tiny", "smoke", ("loss",), False, 1)]
+    assert cells(track="flow-tiny", budget="smoke") == [("flow-tiny", "smoke", ("loss",), False)]
     with pytest.raises(UsageError, match="not a cell that the manifest claims"):
         chosen_cells(MANIFEST, Options(track="flow-tiny", budget="smoke", official=True))

@@ -12,16 +12,13 @@ import pytest
 
 from harness.decide.cells import judge_cell
 from harness.errors import MachineError, UsageError
-from harness.records import promotions
-from harness.records.promotions import Promoted, Promotion
 from harness.records.record import EvaluationRecord, RunRecord, RunSpec
 from harness.records.store import Store
-from harness.run import host, sandbox
+from harness.run import host
 from harness.run.attempts import MACHINE_FAULTS, settled
-from harness.run.evaluate import _check_official, _earlier_tries, next_round, next_runs, superseded, to_be_run_again
+from harness.run.evaluate import _check_official, next_round, next_runs
 from harness.run.race import Bench
 from harness.run.seeds import core_first
-from harness.submission.program import program_digest
 from harness.tracks import budget_named, track_named
 from tests.decide.conftest import make_evaluation, make_runs
 
@@ -158,62 +155,6 @@ def test_a_speed_claim_that_was_interrupted_while_being_confirmed_gets_another_p
     cell = judge_cell(evaluation(), runs, "speed")
     assert cell.confirm is not None and cell.confirm.confirmed is True
     assert next_round([cell]) is None
-
-
-def test_a_chain_of_ideas_is_one_idea() -> None:
-    past = [evaluation(slug="b", supersedes="a"), evaluation(slug="c", supersedes="b"), evaluation(slug="x")]
-    assert superseded("c", "b", past) == {"a", "b", "c"}
-    assert superseded("a", None, past) == {"a"}
-    assert superseded("loop", "loop", past) == {"loop"}
-
-
-def test_a_rebase_that_a_promotion_forced_is_no_second_try_and_another_patch_is_one(tmp_path: Path) -> None:
-    store = Store(tmp_path / "leaderboard")
-    first = evaluation(id="a", closed="1")
-    store.put_evaluation(first)
-    contest: Any = SimpleNamespace(
-        root=tmp_path,
-        store=store,
-        slug=first.slug,
-        manifest=SimpleNamespace(supersedes=None),
-        patched=SimpleNamespace(patch_sha="1" * 64, folder=tmp_path),
-        claimed=True,
-        track=track_named(first.track),
-        budget=budget_named(first.budget),
-        core_id=first.core_id,
-        data=SimpleNamespace(data_id=first.data_id),
-    )
-    assert _earlier_tries(contest) == 1, "a changed patch on the same core"
-    contest.core_id = "another"
-    assert _earlier_tries(contest) == 0, "the track's core has moved"
-    contest.core_id = first.core_id
-    promoted = Promotion(
-        date="2026-01-01",
-        by="Ada",
-        before="a" * 64,
-        after="b" * 64,
-        patches=(Promoted(slug="wide", patch_sha="2" * 64, evaluations=("w",)),),
-        forced=(f"{first.slug}@{first.patch_sha}",),
-    )
-    (store.folder / promotions.NAME).write_text(promotions.text_with(store.folder, promoted))
-    assert _earlier_tries(contest) == 0, "a promotion on another track's files no longer let the old patch apply"
-    store.put_evaluation(evaluation(id="b", closed="1", patch_sha="3" * 64))
-    assert _earlier_tries(contest) == 1, "what was tried after the rebase counts again"
-    contest.slug = "under-another-name"
-    assert _earlier_tries(contest) == 0
-    store.put_evaluation(evaluation(id="c", closed="1", patch_sha="4" * 64, program=program_digest(tmp_path)))
-    assert _earlier_tries(contest) == 1, "the same program in other words"
-
-
-def test_what_was_measured_without_a_sandbox_is_run_again_once_there_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    bare = evaluation(provisional=True, official=True, closed="1")
-    assert to_be_run_again(bare) == (sandbox.name() != "none")
-    monkeypatch.setattr(sandbox, "name", lambda: "landlock")
-    assert to_be_run_again(bare)
-    assert not to_be_run_again(evaluation(provisional=True, official=True)), "what is open is finished first"
-    assert not to_be_run_again(evaluation(official=True, closed="1"))
-    monkeypatch.setattr(sandbox, "name", lambda: "none")
-    assert not to_be_run_again(bare)
 
 
 def test_an_official_row_needs_an_exchange_rate_and_confirmed_patches_below_it(tmp_path: Path) -> None:

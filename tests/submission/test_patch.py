@@ -402,6 +402,23 @@ def test_a_patch_may_build_on_another_and_races_against_it(
     assert "manifest-builds-on" in {fault.rule for fault in patch.check(root, above).faults}
 
 
+def test_a_patch_that_takes_back_what_it_builds_on_is_none(
+    submit: Submit, root: Path, tmp_path: Path, manifest_text: str
+) -> None:
+    """Loss for speed and then speed for loss would be two records, and the core that was there before."""
+    sha = patch.check(root, submit()).patch_sha
+    text = manifest_text.replace("[[claims]]", f'builds_on = ["wider@{sha}"]\n\n[[claims]]')
+    for new in ("WIDTH = 4", "WIDTH = 4  # as it was"):
+        above = submit(_width(new, old="WIDTH = 5"), text, name="back-again")
+        checked = patch.check(root, above)
+        assert [found.rule for found in checked.faults] == ["patch-no-change"] and "takes back" in checked.faults[
+            0
+        ].what
+        with pytest.raises(SubmissionError, match="takes back"):
+            patch.apply(root, above, tmp_path / "sub")
+    assert patch.check(root, submit(_width("WIDTH = 5  # wide", old="WIDTH = 5"), text, name="words")).ok
+
+
 def test_the_core_alone_is_copied_as_it_is(root: Path, tmp_path: Path) -> None:
     copied = patch.unpatched(root, None, tmp_path / "dest")
     assert copied.patched_digest == copied.core_digest == patch.core_digest(root / "model_core")
