@@ -30,7 +30,7 @@ def admit(root: Path, queue: Queue, command: Command, comment: Comment, pull: Pu
     said = _unfit(command, pull, known)
     if said:
         return Refusal(said)
-    track = _track(command, known)
+    track = track_of(command, known)
     if isinstance(track, Refusal):
         return track
     assert known.slug and known.check.patch_sha
@@ -97,7 +97,7 @@ def _unfit(command: Command, pull: Pull, known: Known) -> str:
     return ""
 
 
-def _track(command: Command, known: Known) -> str | Refusal:
+def track_of(command: Command, known: Known) -> str | Refusal:
     """The track that is meant; an official run needs a claim."""
     claimed = sorted({plan.track for plan in known.plans if plan.budget == command.budget})
     if command.track is not None:

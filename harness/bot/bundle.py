@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from harness.bot.head import LIMITS, Head
 from harness.bot.queue import Job
 from harness.bot.zipped import is_zip, read_bounded, unzip, zipped
-from harness.decide.cells import judge_cell
+from harness.decide.cells import ACCEPTED, judge_cell
 from harness.errors import HarnessError, SubmissionError
 from harness.records import ledger
 from harness.records.atomic import write_atomically
@@ -21,6 +21,7 @@ from harness.records.record import EvaluationRecord, RunRecord
 from harness.records.store import Store, sha256
 from harness.rules import fault
 from harness.run.promises import broken_promise
+from harness.run.tries import Idea, rate_of
 from harness.submission.root import is_slug
 
 ENTRY = "bundle.json"
@@ -70,9 +71,10 @@ def asked_of(jobs: Iterable[Job]) -> list[Asked]:
     return [Asked(job.slug, job.patch_sha, job.track, job.budget) for job in jobs]
 
 
-def jobs_bundle(repository: str, heads: Sequence[tuple[Job, Head]]) -> bytes:
+def jobs_bundle(repository: str, heads: Sequence[tuple[Job, Head]], beside: Sequence[Job] = ()) -> bytes:
+    """Jobs to be measured, with their files, and jobs on which was spent what counts for the same caps."""
     files = {f"heads/{job.key}/{name}": content for job, head in heads for name, content in head.files.items()}
-    return zipped({ENTRY: _contents("jobs", repository, [job for job, _ in heads]), **files})
+    return zipped({ENTRY: _contents("jobs", repository, [*(job for job, _ in heads), *beside]), **files})
 
 
 def results_bundle(repository: str, jobs: Sequence[Job], root: Path) -> bytes:
@@ -124,27 +126,77 @@ def read_bundle(path: Path) -> Bundle:
     return Bundle(told.kind, told.repository, told.jobs, heads, board)
 
 
-def take_records(root: Path, files: Mapping[str, bytes], asked: Collection[Asked], where: str) -> list[str]:
-    """Puts evaluations on the board, each whole, if all of them answer orders; answers the new ones.
+@dataclass(frozen=True)
+class Taken:
+    """What became of the evaluations of a bundle that were not here."""
 
-    Nothing is overwritten, and what was measured here as well is not measured a second time there.
+    new: tuple[str, ...]  # ids
+    left: tuple[str, ...]  # what was left out, in words
+
+    @property
+    def said(self) -> str:
+        return "".join(f"; NOT taken: {one}" for one in self.left)
+
+
+def take_records(root: Path, files: Mapping[str, bytes], asked: Collection[Asked], where: str) -> Taken:
+    """Puts evaluations on the board, each whole, if all of them answer orders.
+
+    Nothing is overwritten, what was measured here as well is not measured a second time there, and no gain comes in
+    that was held to less than the tries which are known here ask for.
     """
     store = Store(root / BOARD)
     with store.lock():
         ledger.verify(store)
-        known = {_contest(one) for one in finished(root) if _stands(one)}
-        new = []
+        known = {_contest(one): one for one in finished(root) if _stands(one)}
+        new: list[str] = []
+        left: list[str] = []
         for evaluation in _evaluations(files, asked, where):
-            once = evaluation.kind == "calibration" or _contest(evaluation) not in known
-            if not _is_here(store, files, evaluation, where) and once:
-                known |= {_contest(evaluation)} if _stands(evaluation) else set()
-                new.append(evaluation.id)
+            if _is_here(store, files, evaluation, where):
+                continue
+            why = _objection(root, evaluation, known, files) if evaluation.kind == "submission" else ""
+            if why:
+                left.append(f"{evaluation.id} {why}")
+                continue
+            if _stands(evaluation):
+                known[_contest(evaluation)] = evaluation
+            new.append(evaluation.id)
         for evaluation_id in new:
             folders = (f"{BOARD}/runs/{evaluation_id}/", f"{BOARD}/evaluations/{evaluation_id}.json")
             put_files(root, {name: content for name, content in files.items() if name.startswith(folders)})
             ledger.append(store, evaluation_id)
         ledger.verify(store)
-    return new
+    return Taken(tuple(new), tuple(left))
+
+
+def _objection(
+    root: Path,
+    evaluation: EvaluationRecord,
+    known: Mapping[tuple[object, ...], EvaluationRecord],
+    files: Mapping[str, bytes],
+) -> str:
+    """Why a submission's evaluation does not come in, in words; empty where it does."""
+    other = known.get(_contest(evaluation))
+    if other is not None:  # of two draws the first to be begun counts, whichever way it went
+        before = ", and was begun BEFORE it: a maintainer has to `blueberry invalidate` the later one, then take this"
+        return f"measures what {other.id} has measured{before if evaluation.opened < other.opened else ''}"
+    past = [one for one in known.values() if one.data_id == evaluation.data_id and one.opened < evaluation.opened]
+    claims = frozenset((evaluation.track, evaluation.budget, metric) for metric in evaluation.metrics)
+    idea = Idea(evaluation.slug, evaluation.supersedes, evaluation.patch_sha, evaluation.program, claims)
+    rate = rate_of(root, past, idea, evaluation.track, evaluation.budget, evaluation.metrics, evaluation.claimed)
+    lenient = evaluation.alpha > rate.alpha or evaluation.k < rate.k
+    if lenient and _gains(evaluation, files):
+        held, asked = (f"{each.alpha:.4g} for {each.k} claims" for each in (evaluation, rate))
+        again = f"`blueberry run {evaluation.slug} --official` on this board"
+        return f"was held to an error rate of {held}, and earlier tries leave {asked}: {again}"
+    return ""
+
+
+def _gains(evaluation: EvaluationRecord, files: Mapping[str, bytes]) -> bool:
+    """Whether it may come to a record; what was rejected counts as a try however lenient its test was."""
+    prefix = f"{BOARD}/runs/{evaluation.id}/"
+    runs = [RunRecord.model_validate_json(content) for name, content in files.items() if name.startswith(prefix)]
+    words = {judge_cell(evaluation, runs, metric).verdict for metric in evaluation.metrics}
+    return not words.isdisjoint({*ACCEPTED, "REVIEW_TRADEOFF"})
 
 
 def put_files(root: Path, files: Mapping[str, bytes]) -> None:

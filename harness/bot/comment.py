@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import re
 from collections.abc import Iterable, Sequence
 
 from harness.board.markdown import duration, escape, interval, number
-from harness.bot.github import GitHub
+from harness.bot.github import Comment, GitHub
 from harness.bot.page import CellPart, CheckPart, FaultPart, JobPart, Page, PlanPart
 from harness.submission.files import is_hidden, name_of
 
 MARKER = "<!-- blueberry-bot: the one comment of this pull request -->"
 LIMIT = 65_536  # characters of a body, as GitHub counts them
-RESERVE = 256  # for the line that says what was cut
+RESERVE = 4_096  # for the line that says what was cut, and for the hidden ones
+MAX_MEASURED = 24  # hidden lines that are kept
 MAX_FAULTS = 20  # that are listed
+_MEASURED = re.compile(r"<!-- measured: ([0-9a-f]{40}|[0-9a-f]{64}) ([a-z0-9-]{1,40}) ([0-9A-Za-z]{1,8}) -->")
 _WIDTH = 41  # columns of an interval's picture
 
 _STATES = {
@@ -30,20 +33,44 @@ _STATES = {
 
 
 def put(github: GitHub, number_: int, body: str, login: str | None = None) -> int:
-    """Writes or edits the bot's own comment and answers its id. A marker that somebody else pasted is not ours."""
-    mine = login or github.login()
-    for comment in github.comments(number_):
-        if comment.author == mine and comment.body.startswith(MARKER):
-            if comment.body != body:
-                github.edit_comment(comment.id, body)
-            return comment.id
-    return github.write_comment(number_, body)
+    """Writes or edits the bot's own comment and answers its id. A marker that somebody else pasted is not ours.
+
+    What it said was measured it says for ever: a workflow's machine remembers nothing, and would draw a second time.
+    """
+    own = _own(github.comments(number_), login or github.login())
+    if own is None:
+        return github.write_comment(number_, body)
+    lines, told = body.split("\n"), _told(body)
+    above = list(dict.fromkeys([*told, *_told(own.body)]))[:MAX_MEASURED]
+    kept = "\n".join([MARKER, *above, *lines[1 + len(told) :]])
+    if kept != own.body:
+        github.edit_comment(own.id, kept)
+    return own.id
+
+
+def measured(comments: Iterable[Comment], login: str) -> set[tuple[str, str, str]]:
+    """(commit, track, budget) of everything of which the bot's comment has told a verdict."""
+    own = _own(comments, login)
+    found = [_MEASURED.fullmatch(line) for line in _told(own.body)] if own else []
+    return {(match[1], match[2], match[3]) for match in found if match}
+
+
+def _told(body: str) -> list[str]:
+    """The hidden lines below the marker. What looks like one further down is a stranger's, in the patch."""
+    below = body.replace("\r\n", "\n").split("\n")[1:]
+    return list(itertools.takewhile(_MEASURED.fullmatch, below))
+
+
+def _own(comments: Iterable[Comment], login: str) -> Comment | None:
+    return next((one for one in comments if one.author == login and one.body.startswith(MARKER)), None)
 
 
 def render(page: Page, repository: str) -> str:
     """The body: rules, jobs and plan first, then as much of the patch as fits."""
     slug = f"`{page.slug}`" if page.slug else "this pull request"
-    above = [MARKER, f"### Blueberry: {slug} at `{page.sha[:12]}`", "", *_check_lines(page.check)]
+    done = [f"<!-- measured: {job.sha} {job.track} {job.budget} -->" for job in page.jobs if job.state == "done"]
+    told = [line for line in done if _MEASURED.fullmatch(line)][:MAX_MEASURED]
+    above = [MARKER, *told, f"### Blueberry: {slug} at `{page.sha[:12]}`", "", *_check_lines(page.check)]
     above += [line for job in page.jobs for line in _job_lines(job, page, repository)]
     above += _plan_lines(page.plans, page.currency)
     above += [f"> {escape(note, 400)}  " for note in page.notes]

@@ -6,11 +6,12 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
-from harness.bot.admit import Refusal, admit
+from harness.bot.admit import Refusal, admit, track_of
 from harness.bot.artifact import measured
 from harness.bot.bundle import records
 from harness.bot.caps import Settings
 from harness.bot.command import Command, parse
+from harness.bot.comment import measured as told_of
 from harness.bot.engine import Engine
 from harness.bot.github import Comment, GitHub, Pull, maintains
 from harness.bot.head import read_head
@@ -37,7 +38,8 @@ def dispatch(
     if command.sha != pull.head_sha:
         what = f"the head of #{pull.number} is {pull.head_sha[:12]}, not {command.sha[:12]}"
         raise UsageError("--sha", what, "review what is there now, and name that")
-    comments = [one for one in github.comments(pull.number) if parse(one.body) is not None]
+    everything = github.comments(pull.number)
+    comments = [one for one in everything if parse(one.body) is not None]
     may_order = maintains(github)
     _require_review(github, pull, comments, may_order)
     known = meet(root, root, settings, pull)
@@ -49,9 +51,9 @@ def dispatch(
     with queue.lock():
         queue.put_pull(known)
         if known.check.ok:
-            job = _job(
-                root, queue, command, pull, known, [one for one in comments if may_order(one.author, one.association)]
-            )
+            words = [one for one in comments if may_order(one.author, one.association)]
+            told = told_of(everything, settings.login or github.login())
+            job = _job(root, queue, command, pull, known, words, told)
             known = _note(known, job) if isinstance(job, Refusal) else known
             queue.put_pull(known)
             if not isinstance(job, Refusal):
@@ -84,24 +86,37 @@ def _require_review(github: GitHub, pull: Pull, comments: list[Comment], may_ord
 
 
 def _job(
-    root: Path, queue: Queue, command: Command, pull: Pull, known: Known, comments: list[Comment]
+    root: Path,
+    queue: Queue,
+    command: Command,
+    pull: Pull,
+    known: Known,
+    comments: list[Comment],
+    told: set[tuple[str, str, str]],
 ) -> Job | Refusal:
     who = os.environ.get("GITHUB_ACTOR", "a workflow")
     order = Comment(0, pull.number, who, "", "", stamp(), stamp())
     job = admit(root, queue, command, order, pull, known)
     if isinstance(job, Refusal):
         return job
-    if job.state == "needs word" and not any(_is_word(comment, command) for comment in comments):
+    if (job.sha, job.track, job.budget) in told:  # by a machine that kept nothing but its artifact
+        return Refusal(
+            f"this commit was measured on {job.track} at {job.budget}, as the bot's comment says: there is no second "
+            "draw. Publish its artifact; where that is lost, delete the comment and say why"
+        )
+    if job.state == "needs word" and not any(_is_word(comment, job, known) for comment in comments):
         return Refusal(f"{job.budget} needs a maintainer's own word: {job.reason}")
     job = job.model_copy(update={"state": "waiting", "reason": ""}) if job.state == "needs word" else job
     queue.put(job)
     return job
 
 
-def _is_word(comment: Comment, command: Command) -> bool:
+def _is_word(comment: Comment, job: Job, known: Known) -> bool:
+    """One word is for one cell: what is claimed on two tracks costs twice."""
     said = parse(comment.body)
-    wanted = ("approve", command.budget, command.sha)
-    return isinstance(said, Command) and (said.verb, said.budget, said.sha) == wanted
+    if not isinstance(said, Command) or (said.verb, said.budget, said.sha) != ("approve", job.budget, job.sha):
+        return False
+    return track_of(said, known) == job.track
 
 
 def _note(known: Known, refusal: Refusal) -> Known:

@@ -91,10 +91,13 @@ def _advanced(engine: Engine, left_s: float, say: Callable[[str], None]) -> bool
         return False
 
 
-def take_results(root: Path, queue: Queue, bundle: Bundle, where: str) -> list[Job]:
-    """The results of another machine: its records onto the board, its jobs into the queue that asked for them."""
+def take_results(root: Path, queue: Queue, bundle: Bundle, where: str) -> tuple[list[Job], str]:
+    """The results of another machine: its records onto the board, its jobs into the queue that asked for them.
+
+    Answers the jobs that have ended with them, and what is to be said of records that were left out.
+    """
     pairs = [(job, own) for job in bundle.jobs if (own := queue.find(job.key)) is not None]
-    take_records(root, bundle.records, asked_of(own for _, own in pairs), where)
+    records = take_records(root, bundle.records, asked_of(own for _, own in pairs), where)
     taken = []
     for job, own in pairs:
         if own.state == "done" or own.ordered > job.ordered:
@@ -109,7 +112,7 @@ def take_results(root: Path, queue: Queue, bundle: Bundle, where: str) -> list[J
             continue  # it says so, and brings no record of it
         taken.append(own.model_copy(update={**update, "state": job.state, **decided}))
         queue.put(taken[-1])
-    return taken
+    return taken, records.said
 
 
 def _decided(root: Path, job: Job) -> dict[str, Any]:

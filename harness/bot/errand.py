@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from harness.bot import drain, publish
+from harness.bot import caps, drain, publish
 from harness.bot.artifact import asked_for, is_artifact, read_artifact
 from harness.bot.bundle import BOARD, Bundle, asked_of, jobs_bundle, read_bundle, results_bundle, take_records
 from harness.bot.caps import Settings
@@ -14,7 +14,7 @@ from harness.bot.drain import Limits
 from harness.bot.github import GitHub
 from harness.bot.head import Head, read_head
 from harness.bot.poll import Poll
-from harness.bot.queue import Job, Queue
+from harness.bot.queue import Job, Queue, now
 from harness.errors import UsageError
 from harness.records.atomic import write_atomically
 from harness.records.store import Store
@@ -111,15 +111,28 @@ def _pack_jobs(poll: Poll, out: Path, lost: bool) -> Done:
     with poll.queue.lock():
         poll.look()
         begun = publish.half_run(poll.root)  # nobody else could go on with these
-        ready = [job for job in poll.queue.jobs() if job.state in states and not poll.objection(job)]
+        ready = [job for job in _affordable(poll, states) if not poll.objection(job)]
         jobs = [job for job in ready if not any(asked_of([job])[0].is_answered_by(one) for one in begun)]
         heads = [(job.model_copy(update={"state": "waiting", "again": ""}), poll.head_of(job)) for job in jobs]
-        write_atomically(out, jobs_bundle(poll.github.repository, heads))
+        write_atomically(out, jobs_bundle(poll.github.repository, heads, _spent_beside(poll.queue.jobs(), jobs)))
         for job in jobs:  # nobody else measures them from now on
             poll.queue.put(job.model_copy(update={"state": "away", "reason": ""}))
         poll.tell()
     stay = f"; {len(ready) - len(jobs)} stay here, where they are half run" if len(ready) > len(jobs) else ""
     return Done(f"{len(heads)} jobs are in {out}{stay}", left=tuple(job for job, _ in heads))
+
+
+def _affordable(poll: Poll, states: Collection[str]) -> list[Job]:
+    """Jobs that the caps leave something for. One that is paused stays paused: another machine is no other purse."""
+    jobs, month = poll.queue.jobs(), caps.month_of(now())
+    return [job for job in jobs if job.state in states and caps.room(poll.settings, jobs, job, month)[0] > 0]
+
+
+def _spent_beside(jobs: Sequence[Job], packed: Collection[Job]) -> list[Job]:
+    """What was spent on other jobs, so that the box holds to the same caps; there is nothing else to do for them."""
+    keys, pulls, month = {job.key for job in packed}, {job.pr for job in packed}, caps.month_of(now())
+    others = [job for job in jobs if job.key not in keys and (month in job.spent or (job.pr in pulls and job.spent))]
+    return [job.model_copy(update={"state": "away"}) for job in others]
 
 
 def _measure_bundle(
@@ -150,9 +163,10 @@ def _measure_bundle(
 
 
 def _receive(queue: Queue, job: Job, head: Head) -> None:
-    """A job that is new here, or that was ordered again since it ended here without a verdict."""
+    """A job that is new here, or that was ordered again since it ended here without a verdict; of one without files,
+    which stays at home, what was spent on it."""
     own = queue.find(job.key)
-    if own is None or own.renewed_by(max(job.asked, job.ordered)):
+    if own is None or (not head.files and queue.head(own) is None) or own.renewed_by(max(job.asked, job.ordered)):
         queue.put(job)
     queue.put_head(job, head)
 
@@ -162,9 +176,10 @@ def _publish_results(poll: Poll, bundle: Bundle, where: str) -> Done:
     if bundle.repository != poll.github.repository:
         raise UsageError(where, f"is of {bundle.repository}", f"this is {poll.github.repository}: add --repo")
     with poll.queue.lock():
-        taken = drain.take_results(poll.root, poll.queue, bundle, where)
+        taken, twice = drain.take_results(poll.root, poll.queue, bundle, where)
         poll.tell()
         said, number = _published(poll)
+        said += twice
         left = tuple(job for job in poll.queue.jobs() if job.state == "away")
     if left:
         said += f"; {len(left)} jobs are still away: if their machine is lost, pack them with --bundle-out --lost"
@@ -176,9 +191,10 @@ def _publish_artifact(poll: Poll, path: Path) -> Done:
     artifact = read_artifact(path)
     with poll.queue.lock():
         asked = asked_for(poll.root, artifact.page, path.name)
-        new = take_records(poll.root, artifact.records, asked, path.name)
+        taken = take_records(poll.root, artifact.records, asked, path.name)
         said, number = _published(poll)
-    return Done(f"{len(new)} new evaluations; {said}", pull_request=number)
+    of = f"of #{artifact.page.pr} at {artifact.page.sha[:12]}"
+    return Done(f"{len(taken.new)} new evaluations {of}{taken.said}; {said}", pull_request=number)
 
 
 def deliver(root: Path, github: GitHub, login: str | None) -> Done:

@@ -27,6 +27,7 @@ from harness.errors import MachineError, UsageError
 
 API = "https://api.github.com"
 REPOSITORY = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]{0,38}/[A-Za-z0-9._-]{1,100}")
+LARGE = {"per_page": "100"}  # pages: the fewer, the less can slip between two
 TRUSTED = frozenset({"OWNER", "MEMBER", "COLLABORATOR"})
 WRITERS = frozenset({"write", "maintain", "admin"})
 
@@ -173,7 +174,7 @@ class GitHub:
     def open_pulls(self) -> list[Pull]:
         with _told("list pull requests"):
             url = self._repo._build_url("pulls", base_url=self._repo._api)
-            return [_pull(found) for found in self._repo._iter(-1, url, _Pull, {"state": "open"})]
+            return [_pull(found) for found in self._repo._iter(-1, url, _Pull, LARGE | {"state": "open"})]
 
     def comments(self, number: int) -> list[Comment]:
         """All comments of one pull request, oldest first."""
@@ -181,12 +182,13 @@ class GitHub:
 
     def comments_since(self, moment: str | None) -> list[Comment]:
         """All comments of all pull requests and issues that were written or edited since then."""
-        return self._comments(("issues", "comments"), {"since": moment} if moment else {})
+        order = {"sort": "updated", "direction": "asc"}  # what is edited meanwhile moves to the end, and is met there
+        return self._comments(("issues", "comments"), order | ({"since": moment} if moment else {}))
 
     def _comments(self, path: tuple[str, ...], params: dict[str, str]) -> list[Comment]:
         with _told("read comments"):
             url = self._repo._build_url(*path, base_url=self._repo._api)
-            return [_comment(found) for found in self._repo._iter(-1, url, _Comment, params)]
+            return [_comment(found) for found in self._repo._iter(-1, url, _Comment, LARGE | params)]
 
     def write_comment(self, number: int, body: str) -> int:
         """Answers the new comment's id."""
@@ -203,7 +205,7 @@ class GitHub:
         """All reviews of one pull request, oldest first."""
         with _told(f"read the reviews of pull request {number}"):
             url = self._repo._build_url("pulls", str(number), "reviews", base_url=self._repo._api)
-            found = self._repo._iter(-1, url, _Review)
+            found = self._repo._iter(-1, url, _Review, LARGE)
             return [Review(one.user.login, one.author_association, one.state, one.commit_id) for one in found]
 
     def may_write(self, login: str) -> bool:

@@ -11,7 +11,7 @@ from pathlib import Path
 from harness.bot.connection import redact
 from harness.errors import Fault, MachineError, SubmissionError, UsageError
 from harness.rules import MAX_MANIFEST_KIB, fault
-from harness.submission.git import git, git_bounded
+from harness.submission.git import FETCHED, git, git_bounded
 from harness.submission.manifest import FILE as MANIFEST
 from harness.submission.patch import FILE as PATCH
 from harness.submission.patch import MAX_READ, limited
@@ -43,20 +43,22 @@ class Head:
 
 
 def fetch(repository: Path, number: int, remote: str = "origin") -> str:
-    """Fetches the head of a pull request as objects alone, and answers its commit."""
+    """Fetches the head of a pull request as objects alone, and answers its commit.
+
+    A fork can hold gigabytes; what is too much for one pack of FETCHED bytes is not taken, and leaves nothing behind.
+    """
     ref = f"refs/blueberry/pull/{number}"
-    slow = ("-c", "http.lowSpeedLimit=1000", "-c", "http.lowSpeedTime=60", "-c", "core.hooksPath=/dev/null")
-    _git(
-        repository,
-        *slow,
-        "fetch",
-        "--quiet",
-        "--no-tags",
-        "--no-recurse-submodules",
-        "--no-write-fetch-head",
-        remote,
-        f"+refs/pull/{number}/head:{ref}",
-    )
+    kept = ("-c", "fetch.unpackLimit=1", "-c", "core.hooksPath=/dev/null")
+    slow = ("-c", "http.lowSpeedLimit=1000", "-c", "http.lowSpeedTime=60")
+    silent = ("--quiet", "--no-tags", "--no-recurse-submodules", "--no-write-fetch-head")
+    refs = f"+refs/pull/{number}/head:{ref}"
+    try:
+        _git(repository, *kept, *slow, "fetch", *silent, remote, refs, most=FETCHED)
+    except MachineError:
+        packs = _git(repository, "rev-parse", "--path-format=absolute", "--git-path", "objects/pack").decode().strip()
+        for half in Path(packs).glob("tmp_*"):
+            half.unlink(missing_ok=True)
+        raise
     return _git(repository, "rev-parse", "--verify", ref).decode().strip()
 
 
@@ -161,8 +163,8 @@ def _files(repository: Path, sha: str, slug: str) -> Iterator[tuple[str, bytes]]
         yield name, _git(repository, "cat-file", "blob", blob)
 
 
-def _git(repository: Path, *arguments: str, missing: bytes | None = None) -> bytes:
-    done: subprocess.CompletedProcess[bytes] = git(*arguments, cwd=repository, repository=True)
+def _git(repository: Path, *arguments: str, missing: bytes | None = None, most: int | None = None) -> bytes:
+    done: subprocess.CompletedProcess[bytes] = git(*arguments, cwd=repository, repository=True, most=most)
     if done.returncode and missing is not None:
         return missing
     if done.returncode:

@@ -12,17 +12,18 @@ from harness.bot.admit import Refusal, admit
 from harness.bot.caps import Settings
 from harness.bot.command import Command, Malformed, parse
 from harness.bot.comment import put, render
-from harness.bot.connection import redact
+from harness.bot.connection import UnreachableError, redact
 from harness.bot.engine import Engine
 from harness.bot.github import Comment, GitHub, Pull, State, maintains
 from harness.bot.head import Head, has_commit, read_head
 from harness.bot.meet import meet, page_of
 from harness.bot.page import JobState, at_fault, cut
-from harness.bot.queue import Job, Known, Queue, stamp
+from harness.bot.queue import Job, Known, Queue, earlier, stamp
 from harness.errors import HarnessError, MachineError
 
 CHECK_NAME = "blueberry"
 MAX_NOTES = 100  # answers that a pull request keeps, so that none is given twice; a comment shows the last ones
+OVERLAP_S = 600.0  # heard again: while GitHub gives out its pages, a comment may slip from one into the one before
 PATIENCE_S = 180.0  # in which a commit that an order names may still turn out to be the new head
 _STATES: dict[JobState, State] = {
     "waiting": "pending",
@@ -46,6 +47,7 @@ class Poll:
         self.settings = settings
         self._say = say
         self._login = settings.login
+        self._lately: set[str] = set()  # places of the comments that the last look has heard
 
     def forever(self, interval_s: float) -> None:
         with self.queue.lock(), self._engine() as engine:
@@ -88,7 +90,8 @@ class Poll:
         Comments are read before heads: what a comment names is then there, or is no head any more.
         """
         until, behind = self.queue.heard, self.queue.behind
-        new = self.github.comments_since(until)
+        lately = self.github.comments_since(until and earlier(until, OVERLAP_S))
+        new = [one for one in lately if _place(one) not in self._lately]
         pulls = {pull.number: pull for pull in self.github.open_pulls()}
         again = [
             comment
@@ -96,12 +99,27 @@ class Poll:
             for comment in self.github.comments(number)
             if comment.updated >= behind[number]
         ]
-        comments = list({(one.id, one.updated): one for one in (*again, *new)}.values())
+        comments = list({_place(one): one for one in (*again, *new)}.values())
+        self._find_unlisted(comments, pulls)
         for pull in pulls.values():
             self.survive(functools.partial(self._meet, pull))
         met = {known.pr for known in self.queue.pulls() if known.pr in pulls and known.sha == pulls[known.pr].head_sha}
         late = self._hear_all(comments, pulls, met)
-        self.queue.hear(max((one.updated for one in new), default=until), late)
+        self.queue.hear(max((one.updated for one in lately), default=until), late)
+        self._lately = {_place(one) for one in lately}
+
+    def _find_unlisted(self, comments: Sequence[Comment], pulls: dict[int, Pull]) -> None:
+        """Asks for what an order names and the list lacks: one may slip from its pages too."""
+        ordered = {comment.number for comment in comments if parse(comment.body) is not None}
+        for number in sorted(ordered - pulls.keys()):
+            try:
+                pull = self.github.pull(number)
+            except UnreachableError:
+                raise  # and all of it is heard again with the next look
+            except MachineError:
+                continue  # an issue
+            if pull.open:
+                pulls[number] = pull
 
     def _hear_all(self, comments: Sequence[Comment], pulls: dict[int, Pull], met: Container[int]) -> dict[int, str]:
         """Answers from when on the comments of which pull requests have to be heard again, because it was too early."""

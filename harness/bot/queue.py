@@ -40,6 +40,7 @@ from harness.tracks import BUDGETS, TRACKS
 
 Read = TypeVar("Read", bound=BaseModel)
 OPEN: frozenset[JobState] = frozenset({"waiting", "paused", "needs word", "running"})
+STAMP = "%Y-%m-%dT%H:%M:%SZ"  # as GitHub writes a moment
 CUT_SHORT: frozenset[JobState] = frozenset({"refused", "failed"})  # ended without having been decided
 
 
@@ -207,7 +208,12 @@ def now() -> datetime.datetime:
 
 def stamp(later_s: float = 0.0) -> str:
     """This moment, or one so much later, as GitHub writes it."""
-    return (now() + datetime.timedelta(seconds=later_s)).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return (now() + datetime.timedelta(seconds=later_s)).strftime(STAMP)
+
+
+def earlier(moment: str, seconds: float) -> str:
+    """So long before a moment as GitHub writes it."""
+    return (datetime.datetime.fromisoformat(moment) - datetime.timedelta(seconds=seconds)).strftime(STAMP)
 
 
 def _read(kind: type[Read], path: Path) -> Read:

@@ -80,14 +80,18 @@ def of_one_idea(root: Path, past: Sequence[EvaluationRecord], idea: Idea) -> lis
     """
     forced = promotions.forced(promotions.read(root / "leaderboard"))
     line = line_of(idea.slug, idea.supersedes, past)
-    today = {name: track_core_id(root, track) for name, track in TRACKS.items()}
-    return [
+    alike = [
         one
         for one in past
         if one.kind == "submission"
         and (one.slug in line or idea.patch_sha == one.patch_sha or idea.program == one.program is not None)
+    ]
+    today = {name: track_core_id(root, TRACKS[name]) for name in {one.track for one in alike} & TRACKS.keys()}
+    return [
+        one
+        for one in alike
         # a rebase that a promotion forces is no re-submission, also where this track's own files have not moved
-        and one.core_id == today.get(one.track)
+        if one.core_id == today.get(one.track)
         and f"{one.slug}@{one.patch_sha}" not in forced
         and not (to_be_run_again(one) and one.patch_sha == idea.patch_sha)
     ]

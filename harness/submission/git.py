@@ -11,11 +11,16 @@ from pathlib import Path
 
 from harness.errors import MachineError
 
+FETCHED = 1 << 28  # bytes of one file that a fetch may write: what it brings is one pack
 MEMORY = 1 << 28  # bytes that git may have for a stranger's objects: it keeps a whole list before it prints it
 
 
-def git(*arguments: str, cwd: Path, stdin: bytes = b"", repository: bool = False) -> subprocess.CompletedProcess[bytes]:
+def git(
+    *arguments: str, cwd: Path, stdin: bytes = b"", repository: bool = False, most: int | None = None
+) -> subprocess.CompletedProcess[bytes]:
     """Run git in `cwd` and return what it said, whatever the exit status; raises MachineError without git.
+
+    `most` is the number of bytes that it may write into one file.
 
     `repository=False` makes git see no repository at all: inside a subdirectory of one, `git apply` skips every file
     and exits 0. Configuration is shut out too (apply.whitespace=fix would edit the patch on the way).
@@ -32,7 +37,13 @@ def git(*arguments: str, cwd: Path, stdin: bytes = b"", repository: bool = False
         arguments = ("-c", f"core.attributesFile={os.devnull}", *arguments)
     try:
         return subprocess.run(
-            ["git", *arguments], cwd=cwd, env=environment, input=stdin, capture_output=True, check=False
+            ["git", *arguments],
+            cwd=cwd,
+            env=environment,
+            input=stdin,
+            capture_output=True,
+            check=False,
+            preexec_fn=None if most is None else lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (most, most)),
         )
     except FileNotFoundError:
         raise _missing() from None

@@ -6,6 +6,7 @@ import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -13,6 +14,7 @@ from harness.bot.bundle import (
     BOARD,
     ENTRY,
     Asked,
+    Taken,
     asked_of,
     jobs_bundle,
     read_bundle,
@@ -26,6 +28,8 @@ from harness.bot.zipped import unzip, zipped
 from harness.errors import SubmissionError
 from harness.records import ledger
 from harness.records.store import Store, sha256
+from harness.run.arms import track_core_id
+from harness.tracks import track_named
 from tests.bot.jobs import job
 from tests.bot.measured import measured
 
@@ -61,10 +65,10 @@ def test_jobs_arrive_with_the_very_files_that_were_reviewed(tmp_path: Path) -> N
 
 def test_results_arrive_whole_once_and_under_the_ledger(tmp_path: Path, empty: Path) -> None:
     bundle = read_bundle(results(tmp_path / "r.zip"))
-    new = take_records(empty, bundle.records, [ASKED], "r.zip")
+    new = take_records(empty, bundle.records, [ASKED], "r.zip").new
     assert new and records(empty, [ASKED]) == records(REPOSITORY, [ASKED])
     assert any(name.startswith("core-") for name in new), "the calibration that it stands on came along"
-    assert take_records(empty, bundle.records, [ASKED], "r.zip") == []
+    assert take_records(empty, bundle.records, [ASKED], "r.zip") == Taken((), ())
     ledger.verify(Store(empty / BOARD))
 
 
@@ -184,7 +188,41 @@ def test_what_was_measured_here_meanwhile_stands_once_on_the_board(tmp_path: Pat
     measured(tmp_path / "box", "an-idea", "a" * 64, salt="box", **fields)
     measured(empty, "an-idea", "a" * 64, salt="home", **fields)
     asked = [Asked("an-idea", "a" * 64, "llm-tiny", "smoke")]
-    assert take_records(empty, records(tmp_path / "box", asked), asked, "r.zip") == []
+    taken = take_records(empty, records(tmp_path / "box", asked), asked, "r.zip")
+    assert taken.new == () and " measures what an-idea-llm-tiny-smoke-" in taken.said
+
+
+def test_of_two_draws_the_first_to_be_begun_is_named_whichever_came_home_first(tmp_path: Path, empty: Path) -> None:
+    fields = {"provisional": False, "sandbox": "landlock"}
+    measured(tmp_path / "box", "an-idea", "a" * 64, salt="box", opened="2026-01-01T00:00:00+00:00", **fields)
+    measured(empty, "an-idea", "a" * 64, salt="home", opened="2026-01-02T00:00:00+00:00", **fields)
+    asked = [Asked("an-idea", "a" * 64, "llm-tiny", "smoke")]
+    taken = take_records(empty, records(tmp_path / "box", asked), asked, "r.zip")
+    assert taken.new == () and "was begun BEFORE it" in taken.said
+
+
+@pytest.mark.parametrize(
+    ("earlier", "now"),
+    [
+        ({"alpha": 0.02}, {"alpha": 0.02}),  # a second try at the rate of a first
+        ({"alpha": 0.02, "budget": "1M"}, {"alpha": 0.02, "k": 1}),  # another claim, as if it were the only one
+    ],
+)
+def test_a_gain_that_was_held_to_less_than_its_earlier_tries_ask_for_does_not_come_in(
+    tmp_path: Path, empty: Path, earlier: dict[str, Any], now: dict[str, Any]
+) -> None:
+    (empty / "model_core").symlink_to(REPOSITORY / "model_core")
+    today = track_core_id(REPOSITORY, track_named("llm-tiny"))
+    fields = {"provisional": False, "sandbox": "landlock", "core_id": today, "program": None}
+    asked = [Asked("an-idea", "b" * 64, "llm-tiny", "smoke")]
+    first, later = {"opened": "2026-01-01T00:00:00+00:00"}, {"opened": "2026-01-02T00:00:00+00:00"}
+    measured(empty, "an-idea", "a" * 64, salt="home", **fields, **first, **earlier)
+    measured(tmp_path / "box", "an-idea", "b" * 64, salt="box", **fields, **later, **now)
+    taken = take_records(empty, records(tmp_path / "box", asked), asked, "r.zip")
+    assert taken.new == () and "was held to an error rate of 0.02 for 1 claims" in taken.said
+    fair = {"alpha": 0.01, "k": 2}
+    measured(tmp_path / "fair", "an-idea", "b" * 64, salt="fair", **fields, **later, **fair)
+    assert len(take_records(empty, records(tmp_path / "fair", asked), asked, "r.zip").new) == 1
 
 
 def test_an_evaluation_that_is_here_already_is_never_replaced(tmp_path: Path) -> None:

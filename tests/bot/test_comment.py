@@ -9,7 +9,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from harness.bot.comment import LIMIT, MARKER, picture, put, render
+from harness.bot.comment import LIMIT, MARKER, measured, picture, put, render
 from harness.bot.github import Comment
 from harness.bot.page import Page
 from tests.bot.pages import CELL, JOB, PATCH, SHA, done, page
@@ -222,3 +222,11 @@ def test_a_fault_of_the_machine_is_shown_with_its_mend_before_there_is_any_verdi
 
 def test_what_another_machine_has_is_said_to_be_there() -> None:
     assert "taken to another machine" in render(page(jobs=[{**JOB, "state": "away"}]), "o/n")
+
+
+def test_what_looks_like_a_hidden_line_in_a_patch_is_shown_and_tells_nothing() -> None:
+    line = f"<!-- measured: {SHA} llm-tiny 8M -->"
+    body = render(page(patch=f"+x = 1  # {line}\n{line}\n", jobs=[]), "o/n")
+    assert body.count(line) == 2
+    comment = Comment(1, 7, "bot", "OWNER", body, "", "")
+    assert measured([comment], "bot") == set()

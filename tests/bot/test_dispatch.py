@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -15,17 +16,19 @@ from harness.bot import work
 from harness.bot.bundle import read_bundle
 from harness.bot.caps import load
 from harness.bot.command import Command
-from harness.bot.dispatch import _require_review, dispatch, ending, write
+from harness.bot.comment import measured as told_of
+from harness.bot.comment import put, render
+from harness.bot.dispatch import _is_word, _require_review, dispatch, ending, write
 from harness.bot.drain import Limits
 from harness.bot.errand import Parcels, errand
-from harness.bot.github import GitHub, Pull, Review
-from harness.bot.page import ENTRY, Page, read_page
+from harness.bot.github import Comment, GitHub, Pull, Review
+from harness.bot.page import ENTRY, Page, PlanPart, read_page
 from harness.bot.publish import BRANCH
 from harness.bot.queue import Queue
 from harness.bot.zipped import unzip, zipped
 from harness.errors import SubmissionError, UsageError
 from harness.records.store import sha256
-from tests.bot import pages
+from tests.bot import jobs, pages
 from tests.bot.conftest import Hub, git
 from tests.bot.gateway import Answer
 from tests.bot.measured import measured
@@ -88,6 +91,44 @@ def test_a_named_commit_is_run_and_its_artifact_becomes_the_comment(hub: Hub, nu
     assert other.returncode == 1 and "pull-artifact" in other.stderr
 
 
+def test_a_commit_that_was_measured_is_not_drawn_again_by_a_machine_that_has_forgotten_it(
+    hub: Hub, number: int, tmp_path: Path
+) -> None:
+    """A workflow's checkout is empty each time; what its comment has told is what is left of the first draw."""
+    sha = hub.gateway.head_of(number)
+    hub.say("maintainer", number, f"/bench test {sha}")
+    page, _ = dispatched(hub, number, sha)
+    write(page, hub.clone.root, tmp_path / "result.zip")
+    arguments = ("comment", "--pr", str(number), "--sha", sha, "--artifact", str(tmp_path / "result.zip"))
+    assert hub.bot(*arguments).returncode == 0
+    shutil.rmtree(hub.clone.root / ".blueberry" / "bot")
+    again, command = dispatched(hub, number, sha)
+    assert again.jobs == () and "there is no second draw" in ending(again, command)[1]
+    other = page.model_copy(update={"jobs": (page.jobs[0].model_copy(update={"budget": "smoke"}),)})
+    put(GitHub(hub.repository), number, render(other, hub.repository))  # a later measurement's own page
+    login = GitHub(hub.repository).login()
+    assert told_of(GitHub(hub.repository).comments(number), login) == {
+        (sha, "llm-tiny", "test"),
+        (sha, "llm-tiny", "smoke"),
+    }
+
+
+def test_a_word_is_for_one_cell(hub: Hub, number: int) -> None:
+    plan = {"metric": "loss", "pairs_at_most": 14, "budget": "1B"}
+    pull = jobs.known(
+        plans=tuple(PlanPart.model_validate({**plan, "track": track}) for track in ("llm-88m", "llm-tiny"))
+    )
+    asked = jobs.job(budget="1B", track="llm-88m")
+
+    def word(body: str) -> bool:
+        return _is_word(Comment(1, 7, "maintainer", "OWNER", body, "", ""), asked, pull)
+
+    assert word(f"/bench-approve 1B llm-88m {asked.sha}")
+    assert not word(f"/bench-approve 1B llm-tiny {asked.sha}")
+    assert not word(f"/bench-approve 1B {asked.sha}"), "of two claims, which?"
+    assert not word(f"/bench 1B llm-88m {asked.sha}")
+
+
 def test_an_unclaimed_cell_is_refused_with_a_reason(hub: Hub, number: int) -> None:
     sha = hub.gateway.head_of(number)
     hub.say("maintainer", number, f"/bench test {sha}")
@@ -135,6 +176,17 @@ def test_jobs_and_results_travel_in_bundles_and_end_in_one_pull_request(
     changed = git(hub.remote, "diff", "--name-only", "main", BRANCH).splitlines()
     assert changed and all(path.startswith("leaderboard/") for path in changed)
     assert git(home, "status", "--porcelain", "--", "submissions", "model_core") == ""
+
+
+def test_what_the_caps_leave_nothing_for_is_not_packed(hub: Hub, number: int, tmp_path: Path) -> None:
+    home, sha = hub.clone.root, hub.gateway.head_of(number)
+    text = (home / "blueberry.toml").read_text()
+    (home / "blueberry.toml").write_text(text.replace("month_cost = 100", "month_cost = 0"))
+    hub.say("maintainer", number, f"/bench test {sha}")
+    parcels = Parcels(outgoing=tmp_path / "jobs.zip")
+    done = errand(home, load(home), Limits(0, 0), parcels, lambda: GitHub(hub.repository), print)
+    assert done.last.startswith("0 jobs") and read_bundle(tmp_path / "jobs.zip").jobs == ()
+    assert [job.state for job in Queue(home).jobs()] == ["waiting"], "until there is a month with room"
 
 
 def test_what_is_half_run_at_home_is_not_begun_on_a_box(hub: Hub, number: int, tmp_path: Path) -> None:
@@ -200,7 +252,11 @@ def artifact(hub: Hub, number: int, out: Path, change: Change = lambda page, fil
 def test_what_a_workflow_measured_reaches_the_board(hub: Hub, number: int, tmp_path: Path) -> None:
     path, root = artifact(hub, number, tmp_path / "result.zip"), hub.clone.root
     done = errand(root, load(root), Limits(0, 0), Parcels(path), lambda: GitHub(hub.repository), print)
-    assert done.pull_request is not None and done.last.startswith("1 new evaluations; the results are in #")
+    assert (
+        done.pull_request is not None
+        and "1 new evaluations of #" in done.last
+        and "; the results are in #" in done.last
+    )
     changed = git(hub.remote, "diff", "--name-only", "main", BRANCH).splitlines()
     assert [name for name in changed if name.startswith("leaderboard/evaluations/gain-llm-tiny-test-")]
 

@@ -10,12 +10,12 @@ import pytest
 from harness.bot import drain, work
 from harness.bot import engine as engine_module
 from harness.bot.bundle import jobs_bundle, read_bundle, results_bundle
-from harness.bot.caps import load
+from harness.bot.caps import load, month_of
 from harness.bot.drain import Limits, canary_budget, take_results
-from harness.bot.errand import Done, Parcels, errand
+from harness.bot.errand import Done, Parcels, _spent_beside, errand
 from harness.bot.github import GitHub
 from harness.bot.head import Head
-from harness.bot.queue import Job, Queue
+from harness.bot.queue import Job, Queue, now
 from harness.records.store import sha256
 from tests.bot.jobs import job
 from tests.bot.measured import REPOSITORY, measured
@@ -70,6 +70,24 @@ def test_a_job_that_was_ordered_again_is_begun_again_on_the_box(box: Path, gain:
     assert [job.state for job in drained(box, again, tmp_path / "out.zip").ended] == ["done"]
 
 
+def test_a_box_holds_to_the_caps_with_what_was_spent_at_home(box: Path, gain: Path, tmp_path: Path) -> None:
+    """An author whose month is used up gets no other purse with another machine."""
+    settings = load(box)
+    assert settings.caps.month_cost is not None and settings.price_per_hour is not None
+    month = settings.caps.month_cost / settings.price_per_hour * 3600
+    path, one = bundle(tmp_path / "1.zip", gain)
+    spent = job(pr=99, state="done", spent={month_of(now()): month})
+    old = job(pr=98, state="done", spent={"2025-01": month})
+    assert _spent_beside([one, spent, old], [one]) == [spent.model_copy(update={"state": "away"})]
+    head = read_bundle(path).heads[one.key]
+    path.write_bytes(jobs_bundle("o/n", [(one, head)], _spent_beside([one, spent, old], [one])))
+    done = drained(box, path, tmp_path / "out.zip")
+    assert done.ended == () and [(job.pr, job.state) for job in done.left] == [(one.pr, "paused")]
+    assert [job.key for job in read_bundle(tmp_path / "out.zip").jobs] == [one.key], "the other job has stayed at home"
+    path.write_bytes(jobs_bundle("o/n", [(one, head)], [spent.model_copy(update={"spent": {}})]))
+    assert [job.pr for job in drained(box, path, tmp_path / "out.zip").ended] == [one.pr]
+
+
 def test_a_box_with_results_that_no_bundle_takes_home_is_not_safe(box: Path, gain: Path, tmp_path: Path) -> None:
     jobs, one = bundle(tmp_path / "1.zip", gain)
     assert one.patch_sha is not None
@@ -97,7 +115,7 @@ def test_what_the_box_did_not_finish_stays_away_and_is_begun_nowhere_else(tmp_pa
     queue.put(job(state="away"))
     back = job(state="paused", spent={"2026-11": 60.0}, reason="the budget is used up")
     (tmp_path / "r.zip").write_bytes(results_bundle("o/n", [back], tmp_path))
-    assert take_results(tmp_path, queue, read_bundle(tmp_path / "r.zip"), "r.zip") == []
+    assert take_results(tmp_path, queue, read_bundle(tmp_path / "r.zip"), "r.zip") == ([], "")
     assert [(one.state, one.seconds) for one in queue.jobs()] == [("away", 60.0)]
 
 
@@ -115,7 +133,7 @@ def test_results_that_are_old_or_bring_no_record_leave_a_job_as_it_is(
     queue = Queue(tmp_path)
     queue.put(job(spent={"2026-11": 60.0}, **here))
     (tmp_path / "r.zip").write_bytes(results_bundle("o/n", [job(spent={"2026-10": 1.0}, **back)], tmp_path))
-    assert take_results(tmp_path, queue, read_bundle(tmp_path / "r.zip"), "r.zip") == []
+    assert take_results(tmp_path, queue, read_bundle(tmp_path / "r.zip"), "r.zip") == ([], "")
     assert [(one.state, one.seconds) for one in queue.jobs()] == [("waiting", 60.0)]
 
 
@@ -127,7 +145,7 @@ def test_a_verdict_is_of_the_patch_that_was_reviewed_wherever_the_head_is_now(tm
     measured(box, "an-idea", patch)
     back = job(state="done", budget="smoke", patch_sha=patch, verdict="REJECT_WORSE")
     (tmp_path / "r.zip").write_bytes(results_bundle("o/n", [back], box))
-    (taken,) = take_results(home, queue, read_bundle(tmp_path / "r.zip"), "r.zip")
+    ((taken,), _) = take_results(home, queue, read_bundle(tmp_path / "r.zip"), "r.zip")
     assert (taken.state, taken.verdict) == ("done", "CONFIRMED"), "by the run files, not by the word of the box"
 
 

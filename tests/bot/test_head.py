@@ -183,6 +183,19 @@ def made_tree(clone: Path, entries: str) -> str:
     return made.stdout.strip()
 
 
+def test_a_head_of_any_size_fills_no_disk(repositories: Repositories, monkeypatch: pytest.MonkeyPatch) -> None:
+    clone, _ = pushed(repositories)
+    pack = Path(git(clone, "rev-parse", "--path-format=absolute", "--git-path", "objects/pack"))
+    before = {path.name for path in pack.iterdir()}
+    fill(repositories[2])
+    (repositories[2].root / "submissions" / "gain" / "README.md").write_bytes(os.urandom(1 << 20))
+    monkeypatch.setattr(module, "FETCHED", 1 << 18)
+    for _ in range(2):
+        with pytest.raises(MachineError, match="git fetch"):
+            pushed(repositories)
+    assert {path.name for path in pack.iterdir()} == before
+
+
 def test_a_head_that_git_does_not_know_is_said(repositories: Repositories) -> None:
     clone = repositories[1].root
     with pytest.raises(MachineError, match="git fetch"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -19,7 +20,7 @@ from harness.bot.poll import Poll
 from harness.bot.queue import Job
 from harness.errors import MachineError
 from tests.bot.conftest import TOKENS, Hub, git
-from tests.bot.gateway import Answer
+from tests.bot.gateway import COMMENT, Answer
 from tests.bot.test_engine import ANSWER, ENDS
 
 MakePoll = Callable[[], Poll]
@@ -302,6 +303,41 @@ def test_comments_are_read_before_heads(hub: Hub, poll: MakePoll, number: int) -
     paths = [path for _, path in hub.gateway.requests]
     comments = next(at for at, path in enumerate(paths) if "/issues/comments" in path)
     assert comments < next(at for at, path in enumerate(paths) if "/pulls" in path)
+
+
+def test_an_order_that_slips_between_two_pages_is_heard_at_a_later_look(hub: Hub, poll: MakePoll, number: int) -> None:
+    """While one list of comments is given out, an order is missing in it and a later word is not."""
+    order(hub, number)
+    time.sleep(1.1)  # GitHub's times are whole seconds
+    hub.say("maintainer", number, "thank you")
+    later = [{**COMMENT, **one} for one in hub.comments(number) if one["body"] == "thank you"]
+    slipped: Answer = (200, {"Content-Type": "application/json"}, json.dumps(later).encode())
+    hub.gateway.faults.append(lambda method, path: slipped if "/issues/comments" in path else None)
+    bot = poll()
+    look(bot)
+    assert states(bot) == [] and bot.queue.heard == later[0]["updated_at"]
+    hub.gateway.faults.clear()
+    look(bot)
+    assert states(bot) == ["waiting"]
+
+
+def test_an_order_on_a_pull_request_that_slips_from_the_list_is_heard(hub: Hub, poll: MakePoll, number: int) -> None:
+    order(hub, number)
+    nobody: Answer = (200, {"Content-Type": "application/json"}, b"[]")
+    hub.gateway.faults.append(lambda method, path: nobody if re.search(r"/pulls(\?|$)", path) else None)
+    bot = poll()
+    look(bot)
+    assert states(bot) == ["waiting"]
+
+
+def test_a_comment_is_answered_once_though_it_is_read_again(
+    hub: Hub, poll: MakePoll, number: int, said: list[str]
+) -> None:
+    order(hub, number, "contributor")
+    bot = poll()
+    for _ in range(3):
+        look(bot)
+    assert len([line for line in said if "may not give orders" in line]) == 1
 
 
 def test_an_order_that_is_mended_in_place_is_heard(hub: Hub, poll: MakePoll, number: int) -> None:
