@@ -42,20 +42,31 @@ def _knows(store: Store, slug: str) -> bool:
 def leaderboard(
     check_only: Annotated[bool, typer.Option("--check", help="Write nothing; fail when a file is stale.")] = False,
     local: Annotated[bool, typer.Option("--local", help="The board of your own runs in .blueberry/.")] = False,
+    since: Annotated[
+        str | None,
+        typer.Option("--since", help="With --check: fail where the ledger lacks a line that this commit has."),
+    ] = None,
     as_json: Json = False,
 ) -> Said:
     """Render board, reports and site from the run files; --check verifies the ledger and that no file is stale."""
     from harness.board import leaderboard as board
     from harness.board import site
     from harness.board.report import refresh
-    from harness.records import ledger
+    from harness.errors import UsageError
+    from harness.records import ledger, promotions
     from harness.records.store import Store
     from harness.run import promises
+    from harness.submission.history import file_at
 
     here = root()
     store = Store(here / (".blueberry" if local else "leaderboard"))
+    if since and (local or not check_only):
+        raise UsageError("--since", "compares the committed ledger", "give it with --check, and without --local")
     ledger.verify(store)
     promises.verify(store)
+    if since:
+        for name in (ledger.NAME, promotions.NAME):
+            ledger.verify_grown(store, name, file_at(here, since, f"leaderboard/{name}"), since)
     if not check_only:
         path = board.write(store, here)
         reports = [] if local else [str(one) for one in refresh(store)]

@@ -19,6 +19,7 @@ from harness.records.atomic import write_atomically
 from harness.records.record import EvaluationRecord, canonical
 from harness.records.store import Store, sha256
 
+NAME = "ledger.jsonl"
 GENESIS = "0" * 64
 FIX = "restore the file from git; closed evaluations are never edited by hand"
 
@@ -78,13 +79,23 @@ def verify(store: Store) -> None:
             raise MachineError(where, "is closed, but the ledger does not list it", FIX)
 
 
+def verify_grown(store: Store, name: str, before: bytes, commit: str) -> None:
+    """Raises MachineError where a line that a commit's ledger or promotions have is gone: what lies at the end could be
+    cut off with its files, and the rest would still be a chain."""
+    path = store.folder / name
+    present = set(path.read_bytes().split(b"\n")) if path.exists() else set()
+    gone = [number for number, line in enumerate(before.split(b"\n"), 1) if line and line not in present]
+    if gone:
+        raise MachineError(str(path), f"lacks line {gone[0]} of what it was at {commit[:12]}", FIX)
+
+
 def _with_reason(path: Path, reason: str | None) -> str:
     """The file with another reason and nothing else: it may be older than fields that records have today."""
     return canonical(json.loads(path.read_text(encoding="utf-8")) | {"invalidated": reason})
 
 
 def _path(store: Store) -> Path:
-    return store.folder / "ledger.jsonl"
+    return store.folder / NAME
 
 
 def _texts(store: Store) -> list[str]:

@@ -1,4 +1,4 @@
-"""Finding an earlier core, or an earlier patch, in the history of the clone, by its digest."""
+"""Finding an earlier core, patch or file in the history of the clone."""
 
 from __future__ import annotations
 
@@ -37,6 +37,19 @@ def patch_of(root: Path, slug: str, wanted: str) -> bytes:
         if held.returncode == 0 and hashlib.sha256(held.stdout).hexdigest() == wanted:
             return held.stdout
     raise _not_here(f"the patch {slug}@{wanted[:12]}")
+
+
+def file_at(root: Path, commit: str, path: str) -> bytes:
+    """A file as a commit holds it, empty where it holds none; raises UsageError for what is no commit here."""
+    found = git(
+        "rev-parse", "--verify", "--quiet", "--end-of-options", f"{commit}^{{commit}}", cwd=root, repository=True
+    )
+    if found.returncode:
+        fix = "fetch the whole history (`git fetch --unshallow`; in a workflow fetch-depth: 0)"
+        raise UsageError(f"{commit[:80]!a}", "is no commit of this clone", fix)
+    sha = found.stdout.decode().strip()
+    held = git("cat-file", "blob", f"{sha}:./{path}", cwd=root, repository=True)
+    return held.stdout if held.returncode == 0 else b""
 
 
 def _commits(root: Path, path: str) -> Iterator[str]:

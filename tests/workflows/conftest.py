@@ -79,7 +79,8 @@ class World:
         return self._run("benchmark", "workflow_dispatch", ref, {"inputs": given}, given)
 
     def push(self, workflow: str, fork: bool = False) -> dict[str, Job]:
-        return self._run(workflow, "push", "refs/heads/main", {"repository": {"fork": fork}}, {})
+        before = git("rev-list", "--max-count=1", "--skip=1", self.main, cwd=self.runner.origin) or "0" * 40
+        return self._run(workflow, "push", "refs/heads/main", {"repository": {"fork": fork}, "before": before}, {})
 
     def _run(self, workflow: str, name: str, ref: str, event: dict[str, Any], inputs: dict[str, str]) -> dict[str, Job]:
         (self.folder / "plan.json").write_text(json.dumps(self.plan))

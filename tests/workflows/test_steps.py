@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 import subprocess
 from pathlib import Path
 
 import pytest
 
+from harness.board import leaderboard
+from harness.board.report import refresh
+from harness.records.store import Store
 from tests.conftest import REPOSITORY
 from tests.workflows.conftest import PR, World, commit, misread
 from tests.workflows.runner import REPO, commands, git, load
@@ -229,7 +234,7 @@ def test_a_muted_command_keeps_its_exit_code(world: World) -> None:
 def test_the_board_of_this_repository_is_current_and_a_pull_request_builds_no_site(board_world: World) -> None:
     done = board_world.pull_request("leaderboard")
     assert done["board"].result == "success", done["board"].said
-    assert board_world.calls() == [["leaderboard", "--check"]]
+    assert board_world.calls() == [["leaderboard", "--check", "--since", board_world.main]]
     assert done["site"].result == "skipped" and board_world.runner.artifacts == {}
 
 
@@ -243,6 +248,24 @@ def test_a_board_that_is_not_what_its_files_say_fails(board_world: World) -> Non
     assert done["board"].result == "failure"
     assert "LEADERBOARD.md; run `blueberry leaderboard`" in done["board"].said
     assert done["site"].result == "skipped" and board_world.runner.artifacts == {}
+
+
+def test_a_row_that_is_cut_off_with_all_its_files_fails(board_world: World) -> None:
+    """What is left is a whole chain, and the board is what its files say; only history shows that there was more."""
+    fork = board_world.folder / "fork"
+    git("clone", "--quiet", str(board_world.runner.origin), str(fork), cwd=board_world.folder)
+    board = fork / "leaderboard"
+    *lines, last = (board / "ledger.jsonl").read_text().splitlines(keepends=True)
+    gone = json.loads(last)["evaluation"]
+    assert not any(gone in line for line in lines), "its other lines would give it away"
+    (board / "ledger.jsonl").write_text("".join(lines))
+    (board / "evaluations" / f"{gone}.json").unlink()
+    shutil.rmtree(board / "runs" / gone)
+    leaderboard.write(Store(board), fork)
+    refresh(Store(board))
+    board_world.main, board_world.runner.origin = commit(fork, "nothing to see here"), fork
+    done = board_world.push("leaderboard")
+    assert done["board"].result == "failure" and f"lacks line {len(lines) + 1} of" in done["board"].said
 
 
 def test_main_is_rendered_and_handed_to_pages(board_world: World) -> None:
