@@ -102,7 +102,7 @@ class Poll:
         comments = list({_place(one): one for one in (*again, *new)}.values())
         self._find_unlisted(comments, pulls)
         for pull in pulls.values():
-            self.survive(functools.partial(self._meet, pull))
+            self.survive(functools.partial(self._meet_whatever_it_holds, pull))
         met = {known.pr for known in self.queue.pulls() if known.pr in pulls and known.sha == pulls[known.pr].head_sha}
         late = self._hear_all(comments, pulls, met)
         self.queue.hear(max((one.updated for one in lately), default=until), late)
@@ -131,6 +131,15 @@ class Poll:
             if ordered and (number not in met or not self._hear(comment, pulls[number], may_order)):
                 late[number] = min(late.get(number, comment.updated), comment.updated)
         return late
+
+    def _meet_whatever_it_holds(self, pull: Pull) -> None:
+        """A stranger who finds a defect in what reads a head must not keep all others from being heard."""
+        try:
+            self._meet(pull)
+        except HarnessError:
+            raise
+        except Exception as error:
+            self._say(f"#{pull.number} cannot be looked at, which is a defect of the bot: {type(error).__name__}")
 
     def _meet(self, pull: Pull) -> None:
         before = self.queue.pull(pull.number)

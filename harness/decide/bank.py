@@ -156,11 +156,16 @@ def entering(closed: Iterable[Evaluation], budget: str) -> list[tuple[Pair, ...]
     ]
 
 
-def calibrations_of(closed: Iterable[Evaluation], budget: str, core_id: str | None) -> list[Evaluation]:
-    """Those of one core; of the latest that was calibrated where `core_id` is None or was not."""
-    known = [item for item in closed if (item[0].kind, item[0].budget) == ("calibration", budget)]
-    own = [item for item in known if item[0].core_id == core_id]
-    return own or [item for item in known if item[0].core_id == known[-1][0].core_id]
+def _of_the_core(
+    closed: Sequence[Evaluation], core_id: str | None, differences: Callable[[Iterable[Evaluation]], list[list[float]]]
+) -> float:
+    """Spread of a core against itself: of `core_id`, else of the latest whose calibrations say something."""
+    known = [item for item in closed if item[0].kind == "calibration"]
+    for core in dict.fromkeys([core_id, *(evaluation.core_id for evaluation, _ in reversed(known))]):
+        found = _spread(differences([item for item in known if item[0].core_id == core]))
+        if found:
+            return found
+    return 0.0
 
 
 def _host_class(run: RunRecord) -> str:
@@ -178,13 +183,16 @@ def _loss_bank(
                 found.append((host, [pair.D for pair in alike if _host_class(pair.base) == host]))
         return found
 
-    by_host, core_by_host = by_hosts(closed), by_hosts(calibrations_of(closed, budget, core_id))
+    by_host = by_hosts(closed)
     p = homogeneity_p(by_host)
     pooled = p is None or p >= OBJECTS
-    bank = NoiseBank(least=_spread(values for host, values in core_by_host if pooled or host == host_class))
-    for host, differences in by_host:
-        if pooled or host == host_class:
-            bank.add(differences)
+
+    def counted(evaluations: Iterable[Evaluation]) -> list[list[float]]:
+        return [values for host, values in by_hosts(evaluations) if pooled or host == host_class]
+
+    bank = NoiseBank(least=_of_the_core(closed, core_id, counted))
+    for differences in counted(closed):
+        bank.add(differences)
     hosts = len({host for host, _ in by_host})
     if hosts < 2:
         return _Filled(bank, _describe(bank))
@@ -199,7 +207,7 @@ def _time_bank(closed: Sequence[Evaluation], budget: str, host_class: str, core_
             for pairs in entering(evaluations, budget)
         ]
 
-    bank = NoiseBank(least=_spread(here(calibrations_of(closed, budget, core_id))))
+    bank = NoiseBank(least=_of_the_core(closed, core_id, here))
     for ratios in here(closed):
         bank.add(ratios)
     return _Filled(bank, _describe(bank))
@@ -272,7 +280,7 @@ def _describe(bank: NoiseBank) -> str:
     said = f"s0 {bank.s0:.4g} from {count} evaluation{'s' if count > 1 else ''} ({bank.df:g} df)"
     if bank.d0 == 0:
         said += f", too few for a say before {FILLED_DF:g} df"
-    if bank.s0 == bank.least:
+    if (_pooled(bank.entries) or 0.0) < bank.least:
         said += ", held at what the core shows against itself"
     stripped = bank.s0_without_near_null
     if stripped is not None and stripped > bank.s0:

@@ -9,9 +9,9 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from harness.decide.decision import Decision, Verdict, decide, exchange_rate, first_look
+from harness.decide.doubts import beyond_belief, doubt_of_runs, unlike_the_bank
 from harness.decide.early import equivalent
-from harness.decide.failures import invalid_reason, lost, timeless_by_own_doing, unstable_reason
-from harness.decide.order import order_effect
+from harness.decide.failures import invalid_reason, unstable_reason
 from harness.decide.pairs import Pair, pairs_of
 from harness.decide.stats import (
     ModeratedT,
@@ -26,7 +26,6 @@ from harness.decide.stats import (
     sequential_p,
     spread,
 )
-from harness.decide.untimed import overtime
 from harness.records.record import EvaluationRecord, Metric, Round, RunRecord
 
 __all__ = ["Cell", "Confirmation", "Look", "Pair", "PairPoint", "judge_cell", "overall_verdict", "pairs_of"]
@@ -45,8 +44,6 @@ TOP_ORDER: tuple[Verdict, ...] = (
     "REJECT_NO_GAIN",
 )
 ACCEPTED: tuple[Verdict, ...] = ("ACCEPT_LOSS", "ACCEPT_SPEED")
-PLAUSIBLE = 4.0  # times the tokens, or the time, that a gain may be worth before a person has to look at it
-INTERRUPTED = 2  # pairs of a claim on speed; who watches the times could drop more of them until the rest is fast
 FADING = 3.0  # standard errors between the gains of the two splits: a submission beyond them is flagged
 NOISY = 2.0  # times s0: a submission that scatters more than this is flagged
 
@@ -178,55 +175,15 @@ def judge_cell(evaluation: EvaluationRecord, runs: Iterable[RunRecord], metric: 
         return replace(cell, verdict="REJECT_WORSE", reason=unstable)
     if cell.verdict not in ACCEPTED:
         return cell
-    if doubt := _doubt(evaluation, runs, metric, used):
+    if doubt := doubt_of_runs(evaluation, runs, metric, used):
         return replace(cell, verdict="REVIEW_TRADEOFF", reason=f"the bar was crossed, but {doubt}")
     confirm = _confirmation(evaluation, runs, metric)
     cell = replace(cell, confirm=confirm)
-    if too_good := _too_good(cell, confirm, evaluation):
+    if too_good := beyond_belief(cell, confirm, evaluation, pairs_of(runs, "confirm")):
         return replace(cell, verdict="REVIEW_TRADEOFF", reason=too_good, confirm=None)
-    if cell.fades and confirm.confirmed:
-        reason = f"the gain was confirmed, but fades from {cell.gain:.4f} to {confirm.gain:.4f} on the test split"
-        return replace(cell, verdict="REVIEW_TRADEOFF", reason=reason)
+    if confirm.confirmed and (but := unlike_the_bank(cell, confirm, _values(used, metric))):
+        return replace(cell, verdict="REVIEW_TRADEOFF", reason=f"the gain was confirmed, but {but}")
     return cell
-
-
-def _doubt(evaluation: EvaluationRecord, runs: Sequence[RunRecord], metric: Metric, used: Sequence[Pair]) -> str | None:
-    """What of an accepted claim's runs a person has to look at first, in words; None where all went as it should."""
-    pairs = [*pairs_of(runs, "decide"), *pairs_of(runs, "confirm")]
-    timeless = sum(timeless_by_own_doing(pair, runs) for pair in pairs)
-    if timeless:  # it could hide its slow runs, or draw lucky ones, here and on the fresh seeds
-        return f"the submission left {timeless} of {len(pairs)} pairs without a time"
-    untimely = sum(pair.R is None for pair in pairs)
-    if metric == "speed" and untimely > INTERRUPTED:
-        return f"interruptions left {untimely} of {len(pairs)} pairs without a time, and could be chosen"
-    if lost(runs):  # each was drawn again
-        return f"the machine seems to have ended {lost(runs)} of the submission's runs"
-    return overtime(pairs) or (order_effect(used, evaluation.s0_time) if metric == "speed" else None)
-
-
-def _too_good(cell: Cell, confirm: Confirmation, evaluation: EvaluationRecord) -> str | None:
-    """Why neither the gain nor the one that would be published is to be believed at sight, in words."""
-    published = confirm.gain if confirm.confirmed else None
-    tokens = max(_worth_in_tokens(gain, cell.metric, evaluation) for gain in (cell.gain, published))
-    tokens = max(tokens, exp(cell.net_gain or 0.0))  # a little less of both may be too much together
-    if tokens <= PLAUSIBLE:
-        return None
-    worth = f"{tokens:.1f} times the tokens or time" if math.isfinite(tokens) else "more tokens than there are"
-    return f"too good to be believed before a person has looked: as if from {worth}"
-
-
-def _worth_in_tokens(gain: float | None, metric: Metric, evaluation: EvaluationRecord) -> float:
-    """How many times the tokens (or the time, for speed) the core would need for the gain; 0 where nobody knows.
-
-    Where tokens were found to be worth nothing, none are enough.
-    """
-    if gain is None:
-        return 0.0
-    if metric == "speed":
-        return exp(gain)
-    if evaluation.kappa is None:
-        return 0.0
-    return exp(gain / evaluation.kappa) if evaluation.kappa > 0 else math.inf
 
 
 def overall_verdict(cells: Iterable[Cell]) -> TopVerdict:

@@ -135,6 +135,16 @@ def moderated_t(x: Iterable[float], s0: float, margin: float = 0.0, d0: float = 
     return ModeratedT(n, mean, s, se, df, t, upper_tail(t, df))
 
 
+def scatter_p(groups: Iterable[Sequence[float]], s0: float) -> float:
+    """p that values scatter so much around the mean of their own group, where the sd of one is s0 (chi-square)."""
+    from scipy import special
+
+    listed = [values for values in groups if len(values) > 1]
+    df = sum(len(values) - 1 for values in listed)
+    ss = math.fsum(centre(values)[1] for values in listed)
+    return float(special.chdtrc(df, ss / s0**2)) if df and s0 > 0 else 1.0
+
+
 def bar(N: int, k: int = 1, alpha: float = ALPHA) -> float:
     """The p that has to be reached at any of the looks at 2..N pairs, for one of k claimed cells.
 

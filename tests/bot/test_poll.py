@@ -305,6 +305,22 @@ def test_comments_are_read_before_heads(hub: Hub, poll: MakePoll, number: int) -
     assert comments < next(at for at, path in enumerate(paths) if "/pulls" in path)
 
 
+def test_a_head_that_finds_a_defect_in_the_bot_stops_no_look(
+    hub: Hub, poll: MakePoll, number: int, said: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stumbling(*_: object) -> None:
+        raise RecursionError("maximum recursion depth exceeded")
+
+    order(hub, number)
+    bot = poll()
+    with monkeypatch.context() as patched:
+        patched.setattr(poll_module, "meet", stumbling)
+        look(bot)
+    assert bot.queue.pulls() == [] and f"#{number} cannot be looked at" in said[0] and "RecursionError" in said[0]
+    look(bot)
+    assert states(bot) == ["waiting"], "the order is not lost"
+
+
 def test_an_order_that_slips_between_two_pages_is_heard_at_a_later_look(hub: Hub, poll: MakePoll, number: int) -> None:
     """While one list of comments is given out, an order is missing in it and a later word is not."""
     order(hub, number)

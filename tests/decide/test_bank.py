@@ -132,6 +132,20 @@ def test_the_spread_of_the_core_that_is_raced_goes_before_that_of_an_older_one(c
     entries[0] = (entries[0][0].model_copy(update={"core_id": "another"}), entries[0][1])
     flood = [closed(day, [0.00001, -0.00001]) for day in range(3, 24)]
     assert banks([*entries, *flood]).loss.s0 == pytest.approx(np.std(newer, ddof=1))
+    raced = banks_for([*entries, *flood], "llm-tiny", "8M", "bf16", HERE, core_id="another")
+    assert raced.loss.s0 == pytest.approx(np.std(older, ddof=1))
+
+
+def test_a_core_that_was_calibrated_on_another_machine_alone_leaves_an_older_one_to_say_how_times_scatter_here(
+    closed: Callable[..., Any],
+) -> None:
+    R = spread_of(0.03, seed=3)
+    older = closed(1, D + D[:2] * 3, R=R, kind="calibration")
+    newer = closed(2, D + D[:2] * 3, R=R, kind="calibration", host=OTHER)
+    newer = (newer[0].model_copy(update={"core_id": "newer"}), newer[1])
+    flood = [closed(day, D, R=[0.00001, -0.00001, 0.0, 0.00002]) for day in range(3, 24)]
+    found = banks_for([older, newer, *flood], "llm-tiny", "8M", "bf16", HERE, core_id="newer")
+    assert found.time.s0 == pytest.approx(np.std(R, ddof=1))
 
 
 def test_banks_pool_closed_evaluations_and_calibrations_in_the_order_of_closing(closed: Callable[..., Any]) -> None:

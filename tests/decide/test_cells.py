@@ -6,13 +6,16 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats as scipy_stats
 
 from harness.decide.cells import TOP_ORDER, Cell, judge_cell, overall_verdict
-from harness.decide.stats import bar, moderated_t, repeated_interval
+from harness.decide.decision import decide
+from harness.decide.doubts import WILD
+from harness.decide.stats import bar, moderated_t, repeated_interval, scatter_p
 from harness.errors import MachineError
 
 Make = Callable[..., Any]
@@ -446,3 +449,33 @@ def test_a_claim_on_speed_whose_pairs_were_interrupted_again_and_again_goes_to_p
     assert judge_cell(evaluation, cut(rounds[:2]), "speed").verdict == "ACCEPT_SPEED"
     cell = judge_cell(evaluation, cut(rounds), "speed")
     assert cell.verdict == "REVIEW_TRADEOFF" and "without a time, and could be chosen" in cell.reason
+
+
+def test_a_confirmed_gain_whose_pairs_scatter_beyond_the_bank_goes_to_people(
+    evaluation_file: Make, run_files: Make
+) -> None:
+    """Its lucky small spread at the look that accepted it is not all that is known of its noise by then."""
+    quiet, wild = [0.02, 0.025, 0.018, 0.022], [0.001, 0.05, -0.01, 0.06]
+    runs = [*run_files([0.03, 0.031]), *run_files(quiet, round="confirm")]
+    bank = evaluation_file(s0=0.004)
+    assert judge_cell(bank, runs, "loss").confirm.confirmed
+    noisy = judge_cell(bank, [*run_files([0.03, 0.031]), *run_files(wild, round="confirm")], "loss")
+    assert noisy.verdict == "REVIEW_TRADEOFF" and "scatter more than the noise" in noisy.reason
+    assert noisy.confirm.confirmed, "what was measured is shown"
+    own = evaluation_file(s0=0.004, d0=0.0)  # judged by its own spread alone
+    wide = judge_cell(own, [*run_files([0.03, 0.031, 0.029]), *run_files(wild, round="confirm")], "loss")
+    assert wide.verdict == "ACCEPT_LOSS"
+
+
+def test_a_patch_without_a_gain_is_no_record_more_often_than_said_however_much_it_scatters() -> None:
+    """Nulls of three times the bank's noise, all the way: the bar and fresh seeds alone would let too many by."""
+    draws, s0 = np.random.default_rng(3), 1.0
+    let_by = confirmed = 0
+    for _ in range(3_000):
+        D = draws.normal(0.0, 3.0 * s0, 10)
+        n = next((n for n in range(2, 11) if decide(D[:n], [0.0] * n, "loss", 10, s0, 0.0).verdict != "CONTINUE"), 10)
+        fresh = draws.normal(0.0, 3.0 * s0, 4)
+        if decide(D[:n], [0.0] * n, "loss", 10, s0, 0.0).verdict == "ACCEPT_LOSS" and fresh.mean() > 0:
+            let_by += 1
+            confirmed += scatter_p([D[:n], fresh], s0) >= WILD
+    assert let_by / 3_000 > 0.03 and confirmed / 3_000 < 0.015
