@@ -68,8 +68,8 @@ def _plan_lines(plan: CellPlan, gain: float | None) -> list[str]:
         f"  pairs      at most {plan.max_pairs}, and {plan.confirm_pairs} to confirm an acceptance",
     ]
     if plan.alpha < ALPHA or plan.k > 1:
-        tries = round(math.log2(ALPHA / plan.alpha))
-        said = f", after {tries} earlier {'try' if tries == 1 else 'tries'} of this idea" if tries else ""
+        halved = round(math.log2(ALPHA / plan.alpha))
+        said = f", halved {halved} times by earlier tries or claims" if halved else ""
         lines.append(f"  held to    an error rate of {plan.alpha:.4g}{said}, shared by {plan.k} claims")
     if plan.seconds_per_pair is not None and plan.seconds_at_most is not None:
         each, most = short_time(plan.seconds_per_pair), short_time(plan.seconds_at_most)

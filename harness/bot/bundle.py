@@ -148,17 +148,19 @@ def take_records(root: Path, files: Mapping[str, bytes], asked: Collection[Asked
     with store.lock():
         ledger.verify(store)
         known = {_contest(one): one for one in finished(root) if _stands(one)}
+        past = [one for one in store.evaluations() if one.official]
         new: list[str] = []
         left: list[str] = []
         for evaluation in _evaluations(files, asked, where):
             if _is_here(store, files, evaluation, where):
                 continue
-            why = _objection(root, evaluation, known, files) if evaluation.kind == "submission" else ""
+            why = _objection(root, evaluation, known, past, files) if evaluation.kind == "submission" else ""
             if why:
                 left.append(f"{evaluation.id} {why}")
                 continue
             if _stands(evaluation):
                 known[_contest(evaluation)] = evaluation
+            past.append(evaluation)
             new.append(evaluation.id)
         for evaluation_id in new:
             folders = (f"{BOARD}/runs/{evaluation_id}/", f"{BOARD}/evaluations/{evaluation_id}.json")
@@ -172,17 +174,17 @@ def _objection(
     root: Path,
     evaluation: EvaluationRecord,
     known: Mapping[tuple[object, ...], EvaluationRecord],
+    past: Sequence[EvaluationRecord],
     files: Mapping[str, bytes],
 ) -> str:
     """Why a submission's evaluation does not come in, in words; empty where it does."""
     other = known.get(_contest(evaluation))
     if other is not None:  # of two draws the first to be begun counts, whichever way it went
-        before = ", and was begun BEFORE it: a maintainer has to `blueberry invalidate` the later one, then take this"
-        return f"measures what {other.id} has measured{before if evaluation.opened < other.opened else ''}"
-    past = [one for one in known.values() if one.data_id == evaluation.data_id and one.opened < evaluation.opened]
-    claims = frozenset((evaluation.track, evaluation.budget, metric) for metric in evaluation.metrics)
-    idea = Idea(evaluation.slug, evaluation.supersedes, evaluation.patch_sha, evaluation.program, claims)
-    rate = rate_of(root, past, idea, evaluation.track, evaluation.budget, evaluation.metrics, evaluation.claimed)
+        first = ", and was begun BEFORE it: a maintainer has to `blueberry invalidate` the later one, then take this"
+        return f"measures what {other.id} has measured{first if evaluation.opened < other.opened else ''}"
+    before = [one for one in past if (one.opened, one.id) < (evaluation.opened, evaluation.id)]
+    cell = evaluation.track, evaluation.budget, evaluation.metrics, evaluation.claimed, evaluation.data_id
+    rate = rate_of(root, before, Idea.measured(evaluation), *cell)
     lenient = evaluation.alpha > rate.alpha or evaluation.k < rate.k
     if lenient and _gains(evaluation, files):
         held, asked = (f"{each.alpha:.4g} for {each.k} claims" for each in (evaluation, rate))
@@ -195,8 +197,11 @@ def _gains(evaluation: EvaluationRecord, files: Mapping[str, bytes]) -> bool:
     """Whether it may come to a record; what was rejected counts as a try however lenient its test was."""
     prefix = f"{BOARD}/runs/{evaluation.id}/"
     runs = [RunRecord.model_validate_json(content) for name, content in files.items() if name.startswith(prefix)]
-    words = {judge_cell(evaluation, runs, metric).verdict for metric in evaluation.metrics}
-    return not words.isdisjoint({*ACCEPTED, "REVIEW_TRADEOFF"})
+    cells = [judge_cell(evaluation, runs, metric) for metric in evaluation.metrics]
+    return any(
+        cell.verdict in (*ACCEPTED, "REVIEW_TRADEOFF") and not (cell.confirm and cell.confirm.confirmed is False)
+        for cell in cells
+    )
 
 
 def put_files(root: Path, files: Mapping[str, bytes]) -> None:

@@ -153,9 +153,10 @@ def _open(contest: Contest) -> EvaluationRecord:
     pairs = 2 * (contest.max_pairs + contest.budget.confirm_pairs)
     salt = seeds.new_salt(contest.track.name, contest.budget.name, contest.patched.patch_sha or "", pairs)
     owed = debts(known, contest.track.name, contest.budget.name)
-    past = [one for one in contest.store.evaluations() if one.data_id == contest.data.data_id]
-    cell = contest.track.name, contest.budget.name
-    rate = rate_of(contest.root, past, contest.idea, *cell, contest.metrics, contest.claimed)
+    past, cell = contest.store.evaluations(), (contest.track.name, contest.budget.name)
+    rate = rate_of(
+        contest.root, past, contest.idea, *cell, contest.metrics, contest.claimed, data_id=contest.data.data_id
+    )
     record = _promise(contest, banks, owed, rate, seeds.digest(salt))
     seeds.keep(contest.root, record.id, salt)
     contest.store.put_evaluation(record)

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import datetime
 import statistics
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from harness.decide import power
 from harness.decide.decision import SPEED_MARGIN
 from harness.errors import SubmissionError
-from harness.records.record import Metric
+from harness.records.record import EvaluationRecord, Metric
 from harness.records.store import Store
 from harness.run import host
-from harness.run.contests import Options, chosen_cells
+from harness.run.arms import track_core_id
+from harness.run.contests import ChosenCell, Options, chosen_cells
 from harness.run.known import Known, banks_here, known_evaluations
-from harness.run.tries import Idea, Rate, rate_of
-from harness.submission.manifest import load_manifest
+from harness.run.tries import Idea, Rate, rate_of, to_be_run_again
+from harness.submission.manifest import Manifest, load_manifest
 from harness.tracks import Budget, Track
 
 
@@ -59,10 +61,25 @@ def plan_submission(root: Path, folder: Path, options: Options, price_per_hour: 
     plans = []
     for cell in chosen_cells(manifest, options):
         for metric in cell.metrics:
-            rate = rate_of(root, past, idea, cell.track.name, cell.budget.name, cell.metrics, cell.claimed)
+            rate = _frozen(root, past, idea, manifest, cell) or rate_of(
+                root, past, idea, cell.track.name, cell.budget.name, cell.metrics, cell.claimed
+            )
             pairs = options.pairs or cell.budget.max_pairs
             plans.append(plan_cell(root, cell.track, cell.budget, metric, rate, pairs, price_per_hour))
     return plans
+
+
+def _frozen(
+    root: Path, past: Sequence[EvaluationRecord], idea: Idea, manifest: Manifest, cell: ChosenCell
+) -> Rate | None:
+    """The rate of this very contest where it was begun before: a run goes on with that one."""
+    wanted = (idea.slug, idea.patch_sha, manifest.builds_on, cell.track.name, cell.budget.name, cell.metrics)
+    core_id = track_core_id(root, cell.track)
+    for one in reversed(past):
+        same = (one.slug, one.patch_sha, one.builds_on, one.track, one.budget, one.metrics) == wanted
+        if same and (one.claimed, one.core_id, one.invalidated) == (cell.claimed, core_id, None):
+            return None if to_be_run_again(one) else Rate(one.alpha, one.k)
+    return None
 
 
 def plan_cell(

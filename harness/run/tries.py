@@ -28,6 +28,7 @@ class Idea:
     patch_sha: str | None
     program: str | None  # digest of what the patched core computes
     claims: frozenset[Claimed]
+    authors: frozenset[str]  # names
 
     @classmethod
     def of(cls, root: Path, folder: Path, manifest: Manifest) -> Idea:
@@ -39,14 +40,21 @@ class Idea:
     def named(cls, folder: Path, manifest: Manifest) -> Idea:
         """By its name alone, while there is no patch yet."""
         claims = frozenset((claim.track, claim.budget, claim.metric) for claim in manifest.claims)
-        return cls(folder.name, manifest.supersedes, None, None, claims)
+        authors = frozenset(author.name for author in manifest.authors)
+        return cls(folder.name, manifest.supersedes, None, None, claims, authors)
+
+    @classmethod
+    def measured(cls, one: EvaluationRecord) -> Idea:
+        """Of an evaluation, as far as it tells: it holds the claims of its own cell alone."""
+        claims = frozenset((one.track, one.budget, metric) for metric in one.metrics)
+        return cls(one.slug, one.supersedes, one.patch_sha, one.program, claims, frozenset(one.authors))
 
 
 @dataclass(frozen=True)
 class Rate:
     """The error rate of one claim."""
 
-    alpha: float  # halved by every earlier try
+    alpha: float  # halved by every earlier try, and for claims that were added later
     k: int  # claims that share it
 
 
@@ -58,18 +66,28 @@ def rate_of(
     budget: str,
     metrics: Collection[Metric],
     claimed: bool = True,
+    data_id: str | None = None,
 ) -> Rate:
     """The rate at which the idea is held in a cell after its evaluations in `past`, of one store.
 
-    A cell that was claimed before counts as one that is claimed with the others: who claims cell after cell, each once
-    the one before was lost, has as many chances as who claims them all. What is only tried out claims nothing.
+    A cell that was claimed before counts with those that are claimed now. Claims that were added after others had been
+    measured are held to half the rate besides, once more at each addition: who claims cell after cell, each once the
+    one before is lost, has in all at most 1.4 times the chance of who claims them all at once.
+    What is only tried out claims nothing. `data_id`: tries on other data do not count.
     """
     alike = [one for one in of_one_idea(root, past, idea) if one.claimed >= claimed]
     tries = sum(
-        (one.track, one.budget) == (track, budget) and not set(metrics).isdisjoint(one.metrics) for one in alike
+        (one.track, one.budget) == (track, budget)
+        and not set(metrics).isdisjoint(one.metrics)
+        and data_id in (None, one.data_id)
+        for one in alike
     )
+    if not claimed:
+        return Rate(ALPHA / 2**tries, 1)
     before = {(one.track, one.budget, metric) for one in alike for metric in one.metrics}
-    return Rate(ALPHA / 2**tries, len(idea.claims | before) if claimed else 1)
+    k = len(idea.claims | before)
+    additions = len({one.k for one in alike if one.k < k})
+    return Rate(ALPHA / 2 ** (tries + additions), k)
 
 
 def of_one_idea(root: Path, past: Sequence[EvaluationRecord], idea: Idea) -> list[EvaluationRecord]:
@@ -79,7 +97,7 @@ def of_one_idea(root: Path, past: Sequence[EvaluationRecord], idea: Idea) -> lis
     Open ones count as well: each had its draw.
     """
     forced = promotions.forced(promotions.read(root / "leaderboard"))
-    line = line_of(idea.slug, idea.supersedes, past)
+    line = line_of(idea, past)
     alike = [
         one
         for one in past
@@ -102,14 +120,16 @@ def to_be_run_again(evaluation: EvaluationRecord) -> bool:
     return evaluation.provisional and evaluation.closed is not None and sandbox.name() != "none"
 
 
-def line_of(slug: str, supersedes: str | None, past: Sequence[EvaluationRecord]) -> set[str]:
-    """The slugs of one idea: its own, those that it supersedes one after the other, and all others that supersede one
-    of these: five followers of one submission are five tries, whether in a row or side by side.
+def line_of(idea: Idea, past: Sequence[EvaluationRecord]) -> set[str]:
+    """The slugs of one idea: its own, those that it supersedes one after the other, and what its authors have let
+    supersede one of these besides: five followers are five tries, whether in a row or side by side.
 
-    What only follows a submission is not counted against that one: anybody may claim to follow anybody.
+    What others let follow a submission is not counted, for that one or for its other followers: anybody may claim to
+    follow anybody.
     """
-    above = _closure({supersedes} - {slug, None}, {(e.slug, e.supersedes) for e in past})
-    return {slug} | _closure(above, {(e.supersedes, e.slug) for e in past})
+    above = _closure({idea.supersedes} - {idea.slug, None}, {(e.slug, e.supersedes) for e in past})
+    own = {(e.supersedes, e.slug) for e in past if not idea.authors.isdisjoint(e.authors)}
+    return {idea.slug} | _closure(above, own)
 
 
 def _closure(start: Collection[str | None], edges: Collection[tuple[str | None, str | None]]) -> set[str]:

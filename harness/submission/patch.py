@@ -6,6 +6,7 @@ copy must equal what the strict one expected, byte for byte.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import tempfile
 import zlib
@@ -116,15 +117,16 @@ def check(root: Path, folder: Path) -> CheckResult:
     faults: list[Fault] = []
     manifest = reading = None
     warnings: list[str] = []
-    below = [core]
+    below, shorter = [core], []
     try:
         manifest = load_manifest(folder)
         below = _levels(root, folder, manifest)
+        shorter = _shorter(root, manifest, below)
     except SubmissionError as error:
         faults += error.faults
     faults += _slug_faults(root, folder)
     try:
-        reading = _read_on(folder, below)
+        reading = _read_on(folder, below[-1], shorter)
         faults += reading.faults
     except SubmissionError as error:
         faults += error.faults
@@ -145,8 +147,9 @@ def apply(root: Path, folder: Path, dest: Path, files: Iterable[str] | None = No
     `files` are the core files whose digest becomes `core_id` (default: all). Raises SubmissionError with every static
     fault; nothing is ever applied that `check` would refuse for its patch.
     """
-    below = _levels(root, folder, load_manifest(folder))
-    reading = _read_on(folder, below)
+    manifest = load_manifest(folder)
+    below = _levels(root, folder, manifest)
+    reading = _read_on(folder, below[-1], _shorter(root, manifest, below))
     faults = reading.faults or _git_faults(folder, below[-1], reading, dest)
     if faults:
         raise SubmissionError(*limited(faults))
@@ -187,6 +190,20 @@ def _levels(root: Path, folder: Path, manifest: Manifest, core: Core | None = No
             )
         below.append(reading.result)
     return below
+
+
+def _shorter(root: Path, manifest: Manifest, below: Sequence[Core]) -> list[Core]:
+    """The stack up to each of its patches but the last, and without each one of them, where that applies."""
+    found: list[Core] = list(below[:-1])
+    for left_out in manifest.builds_on[:-1]:
+        core: Core = below[0]
+        with contextlib.suppress(SubmissionError):
+            for parent in manifest.builds_on:
+                if parent != left_out:
+                    slug = parent.partition("@")[0]
+                    core = patched_by(read_patch(root / "submissions" / slug), slug, core)
+            found.append(core)
+    return found
 
 
 def patched(root: Path, folder: Path, core: Core | None = None) -> dict[str, bytes]:
@@ -245,13 +262,13 @@ def _read(folder: Path, core: Core) -> _Reading:
     return _judge(read_patch(folder), place(folder, FILE), core)
 
 
-def _read_on(folder: Path, below: Sequence[Core]) -> _Reading:
-    """The patch of a submission against the last of these cores. It must not lead back to one before it: what a record
-    gave away for a gain could then be had again as the gain of another."""
-    reading = _read(folder, below[-1])
-    if reading.faults or len(below) == 1:
+def _read_on(folder: Path, below: Core, shorter: Sequence[Core]) -> _Reading:
+    """The patch of a submission against the core below it. It must not lead back to a shorter stack: what a record gave
+    away for a gain could then be had again as the gain of another."""
+    reading = _read(folder, below)
+    if reading.faults or not shorter:
         return reading
-    if program_digest(reading.result) in map(program_digest, below[:-1]):
+    if program_digest(reading.result) in map(program_digest, shorter):
         return replace(reading, faults=(fault("patch-no-change", place(folder, FILE), "takes back what it builds on"),))
     return reading
 

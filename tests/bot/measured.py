@@ -17,9 +17,17 @@ MODEL = "wide-smear-llm-tiny-smoke-5fd6d47f52"  # that is remade: confirmed
 
 
 def measured(
-    root: Path, slug: str, patch_sha: str, budget: str = "smoke", salt: str = "5a17", close: bool = True, **changed: Any
+    root: Path,
+    slug: str,
+    patch_sha: str,
+    budget: str = "smoke",
+    salt: str = "5a17",
+    close: bool = True,
+    revoked: bool = False,
+    **changed: Any,
 ) -> EvaluationRecord:
-    """Writes an evaluation of this patch, with its runs, into the board below `root`; an open one with its salt."""
+    """Writes an evaluation of this patch, with its runs, into the board below `root`; an open one with its salt.
+    `revoked`: its gain is gone on fresh seeds."""
     board, store = REPOSITORY / BOARD, Store(root / BOARD)
     record = json.loads((board / "evaluations" / f"{MODEL}.json").read_text())
     name = f"{slug}-llm-tiny-{budget}-{seeds.digest(salt)[:10]}"
@@ -31,6 +39,8 @@ def measured(
         arm = slug if spec["patch_sha"] else "core"
         seed = seeds.seed(salt, "llm-tiny", budget, patch_sha, spec["round"], spec["pair"])
         spec |= {"arm": arm, "patch_sha": patch_sha if spec["patch_sha"] else None, "budget": budget, "seed": seed}
+        if revoked and spec["round"] == "confirm" and spec["patch_sha"]:
+            run["loss"] += 0.2
         made = RunRecord.model_validate({**run, "evaluation": name, "spec": spec})
         store.put_run(made)
         record["runs"][f"{made.spec.stem}.json"] = sha256(write_json(made).encode())

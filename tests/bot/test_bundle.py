@@ -43,6 +43,7 @@ Change = Callable[[dict[str, bytes]], None]
 @pytest.fixture
 def empty(tmp_path: Path) -> Path:
     (tmp_path / "home" / BOARD).mkdir(parents=True)
+    (tmp_path / "home" / "model_core").symlink_to(REPOSITORY / "model_core")
     return tmp_path / "home"
 
 
@@ -202,27 +203,39 @@ def test_of_two_draws_the_first_to_be_begun_is_named_whichever_came_home_first(t
 
 
 @pytest.mark.parametrize(
-    ("earlier", "now"),
+    ("earlier", "asked_for"),
     [
-        ({"alpha": 0.02}, {"alpha": 0.02}),  # a second try at the rate of a first
-        ({"alpha": 0.02, "budget": "1M"}, {"alpha": 0.02, "k": 1}),  # another claim, as if it were the only one
+        ({}, {"alpha": 0.01}),  # a second try
+        ({"close": False}, {"alpha": 0.01}),  # one of which only the beginning is known
+        ({"title": "leaks"}, {"alpha": 0.01}),  # invalidated since
+        ({"budget": "1M"}, {"alpha": 0.01, "k": 2}),  # another claim, added afterwards
     ],
 )
 def test_a_gain_that_was_held_to_less_than_its_earlier_tries_ask_for_does_not_come_in(
-    tmp_path: Path, empty: Path, earlier: dict[str, Any], now: dict[str, Any]
+    tmp_path: Path, empty: Path, earlier: dict[str, Any], asked_for: dict[str, Any]
 ) -> None:
-    (empty / "model_core").symlink_to(REPOSITORY / "model_core")
+    today = track_core_id(REPOSITORY, track_named("llm-tiny"))
+    fields = {"provisional": False, "sandbox": "landlock", "core_id": today, "program": None, "k": 1}
+    asked = [Asked("an-idea", "b" * 64, "llm-tiny", "smoke")]
+    first, later = {"opened": "2026-01-01T00:00:00+00:00"}, {"opened": "2026-01-02T00:00:00+00:00"}
+    tried = measured(empty, "an-idea", "a" * 64, salt="home", **{**fields, **first, **earlier})
+    if tried.title == "leaks":
+        ledger.invalidate(Store(empty / BOARD), tried.id, "audit-causality: it leaks")
+    measured(tmp_path / "box", "an-idea", "b" * 64, salt="box", **fields, **later)
+    taken = take_records(empty, records(tmp_path / "box", asked), asked, "r.zip")
+    assert taken.new == () and "was held to an error rate of 0.02 for 1 claims" in taken.said
+    measured(tmp_path / "fair", "an-idea", "b" * 64, salt="fair", **{**fields, **later, **asked_for})
+    assert len(take_records(empty, records(tmp_path / "fair", asked), asked, "r.zip").new) == 1
+
+
+def test_what_was_lost_at_too_mild_a_rate_comes_in_and_counts_as_a_try(tmp_path: Path, empty: Path) -> None:
     today = track_core_id(REPOSITORY, track_named("llm-tiny"))
     fields = {"provisional": False, "sandbox": "landlock", "core_id": today, "program": None}
     asked = [Asked("an-idea", "b" * 64, "llm-tiny", "smoke")]
-    first, later = {"opened": "2026-01-01T00:00:00+00:00"}, {"opened": "2026-01-02T00:00:00+00:00"}
-    measured(empty, "an-idea", "a" * 64, salt="home", **fields, **first, **earlier)
-    measured(tmp_path / "box", "an-idea", "b" * 64, salt="box", **fields, **later, **now)
-    taken = take_records(empty, records(tmp_path / "box", asked), asked, "r.zip")
-    assert taken.new == () and "was held to an error rate of 0.02 for 1 claims" in taken.said
-    fair = {"alpha": 0.01, "k": 2}
-    measured(tmp_path / "fair", "an-idea", "b" * 64, salt="fair", **fields, **later, **fair)
-    assert len(take_records(empty, records(tmp_path / "fair", asked), asked, "r.zip").new) == 1
+    measured(empty, "an-idea", "a" * 64, salt="home", **fields, opened="2026-01-01T00:00:00+00:00")
+    later = {"opened": "2026-01-02T00:00:00+00:00", "revoked": True}
+    measured(tmp_path / "box", "an-idea", "b" * 64, salt="box", **fields, **later)
+    assert len(take_records(empty, records(tmp_path / "box", asked), asked, "r.zip").new) == 1
 
 
 def test_an_evaluation_that_is_here_already_is_never_replaced(tmp_path: Path) -> None:

@@ -419,6 +419,21 @@ def test_a_patch_that_takes_back_what_it_builds_on_is_none(
     assert patch.check(root, submit(_width("WIDTH = 5  # wide", old="WIDTH = 5"), text, name="words")).ok
 
 
+def test_a_patch_that_takes_back_one_of_several_that_it_builds_on_is_none(
+    submit: Submit, root: Path, manifest_text: str
+) -> None:
+    first = patch.check(root, submit()).patch_sha
+    path = "model_core/train.py"
+    depth = f"diff --git a/{path} b/{path}\n--- a/{path}\n+++ b/{path}\n@@ -1 +1 @@\n-RATE = 1\n+RATE = 2\n"
+    (root / path).write_text("RATE = 1\n")
+    second = patch.check(root, submit(depth, name="deeper")).patch_sha
+    text = manifest_text.replace("[[claims]]", f'builds_on = ["wider@{first}", "deeper@{second}"]\n\n[[claims]]')
+    above = submit(_width("WIDTH = 4", old="WIDTH = 5"), text, name="back-again")
+    checked = patch.check(root, above)
+    assert [found.rule for found in checked.faults] == ["patch-no-change"], [found.what for found in checked.faults]
+    assert patch.check(root, submit(_width("WIDTH = 6", old="WIDTH = 5"), text, name="wider-still")).ok
+
+
 def test_the_core_alone_is_copied_as_it_is(root: Path, tmp_path: Path) -> None:
     copied = patch.unpatched(root, None, tmp_path / "dest")
     assert copied.patched_digest == copied.core_digest == patch.core_digest(root / "model_core")
