@@ -333,6 +333,13 @@ _RULES = (
         "narrow one part, or send a token to fewer experts, where you widen another",
     ),
     Rule(
+        "drawn-twice",
+        "run",
+        "a second measurement of one contest, or one that was held to less than its earlier tries ask for",
+        "who may draw again until it is luck wins in the end",
+        "nothing is to mend: the first draw counts, whichever way it went",
+    ),
+    Rule(
         "warm-up",
         "audit",
         "weights, optimizer, average or random state that are not, after the warm-up, what they were before it",

@@ -34,7 +34,7 @@ class _Contents(BaseModel):
     schema_: Literal[1] = Field(1, alias="schema")
     kind: Literal["jobs", "results"]
     repository: str = Field(max_length=140)
-    jobs: tuple[Job, ...] = Field(max_length=1_000)
+    jobs: tuple[Job, ...] = Field(max_length=10_000)
 
 
 @dataclass(frozen=True)
@@ -180,7 +180,7 @@ def _objection(
     """Why a submission's evaluation does not come in, in words; empty where it does."""
     other = known.get(_contest(evaluation))
     if other is not None:  # of two draws the first to be begun counts, whichever way it went
-        first = ", and was begun BEFORE it: a maintainer has to `blueberry invalidate` the later one, then take this"
+        first = ", and was begun BEFORE it: `blueberry invalidate` the later one under `drawn-twice`, then take this"
         return f"measures what {other.id} has measured{first if evaluation.opened < other.opened else ''}"
     before = [one for one in past if (one.opened, one.id) < (evaluation.opened, evaluation.id)]
     cell = evaluation.track, evaluation.budget, evaluation.metrics, evaluation.claimed, evaluation.data_id

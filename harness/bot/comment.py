@@ -17,7 +17,9 @@ LIMIT = 65_536  # characters of a body, as GitHub counts them
 RESERVE = 4_096  # for the line that says what was cut, and for the hidden ones
 MAX_MEASURED = 24  # hidden lines that are kept
 MAX_FAULTS = 20  # that are listed
-_MEASURED = re.compile(r"<!-- measured: ([0-9a-f]{40}|[0-9a-f]{64}) ([a-z0-9-]{1,40}) ([0-9A-Za-z]{1,8}) -->")
+_MEASURED = re.compile(
+    r"<!-- measured: ([0-9a-f]{64} [0-9a-f]{16}) ([a-z0-9-]{1,40}) ([0-9A-Za-z]{1,8}) ([A-Z_]{1,20}) -->"
+)
 _WIDTH = 41  # columns of an interval's picture
 
 _STATES = {
@@ -35,24 +37,32 @@ _STATES = {
 def put(github: GitHub, number_: int, body: str, login: str | None = None) -> int:
     """Writes or edits the bot's own comment and answers its id. A marker that somebody else pasted is not ours.
 
-    What it said was measured it says for ever: a workflow's machine remembers nothing, and would draw a second time.
+    What it said was measured it goes on saying: a workflow's machine remembers nothing, and would draw a second time.
     """
     own = _own(github.comments(number_), login or github.login())
     if own is None:
         return github.write_comment(number_, body)
     lines, told = body.split("\n"), _told(body)
-    above = list(dict.fromkeys([*told, *_told(own.body)]))[:MAX_MEASURED]
-    kept = "\n".join([MARKER, *above, *lines[1 + len(told) :]])
+    above = list(dict.fromkeys([*_told(own.body), *told]))[:MAX_MEASURED]
+    before = [f"{match[2]} at {match[3]}: {match[4]}" for match in map(_MEASURED.fullmatch, above) if match]
+    before = [one for line, one in zip(above, before, strict=True) if line not in told]
+    said = [f"Measured before, of this patch or an earlier one: {'; '.join(before)}.", ""] if before else []
+    kept = "\n".join([MARKER, *above, *said, *lines[1 + len(told) :]])
     if kept != own.body:
         github.edit_comment(own.id, kept)
     return own.id
 
 
 def measured(comments: Iterable[Comment], login: str) -> set[tuple[str, str, str]]:
-    """(commit, track, budget) of everything of which the bot's comment has told a verdict."""
+    """(`contest`, track, budget) of everything of which the bot's comment has told a verdict."""
     own = _own(comments, login)
     found = [_MEASURED.fullmatch(line) for line in _told(own.body)] if own else []
     return {(match[1], match[2], match[3]) for match in found if match}
+
+
+def contest(check: CheckPart) -> str:
+    """The patch, and the core that it races: another commit with the same patch is no other one."""
+    return f"{check.patch_sha} {(check.core_id or '')[:16]}"
 
 
 def _told(body: str) -> list[str]:
@@ -68,7 +78,11 @@ def _own(comments: Iterable[Comment], login: str) -> Comment | None:
 def render(page: Page, repository: str) -> str:
     """The body: rules, jobs and plan first, then as much of the patch as fits."""
     slug = f"`{page.slug}`" if page.slug else "this pull request"
-    done = [f"<!-- measured: {job.sha} {job.track} {job.budget} -->" for job in page.jobs if job.state == "done"]
+    done = [
+        f"<!-- measured: {contest(page.check)} {job.track} {job.budget} {job.verdict} -->"
+        for job in page.jobs
+        if job.state == "done" and job.sha == page.sha
+    ]
     told = [line for line in done if _MEASURED.fullmatch(line)][:MAX_MEASURED]
     above = [MARKER, *told, f"### Blueberry: {slug} at `{page.sha[:12]}`", "", *_check_lines(page.check)]
     above += [line for job in page.jobs for line in _job_lines(job, page, repository)]

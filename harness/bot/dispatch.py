@@ -11,12 +11,14 @@ from harness.bot.artifact import measured
 from harness.bot.bundle import records
 from harness.bot.caps import Settings
 from harness.bot.command import Command, parse
+from harness.bot.comment import contest
 from harness.bot.comment import measured as told_of
 from harness.bot.engine import Engine
 from harness.bot.github import Comment, GitHub, Pull, maintains
 from harness.bot.head import read_head
 from harness.bot.meet import meet, page_of
 from harness.bot.page import ENTRY, Page, at_fault, cut
+from harness.bot.place import login_of
 from harness.bot.queue import OPEN, Job, Known, Queue, stamp
 from harness.bot.zipped import zipped
 from harness.errors import MachineError, UsageError
@@ -52,8 +54,10 @@ def dispatch(
         queue.put_pull(known)
         if known.check.ok:
             words = [one for one in comments if may_order(one.author, one.association)]
-            told = told_of(everything, settings.login or github.login())
-            job = _job(root, queue, command, pull, known, words, told)
+            job = _job(root, queue, command, pull, known, words)
+            if isinstance(job, Job):
+                _require_first(job, known, told_of(everything, login_of(root) or github.login()))
+                queue.put(job)
             known = _note(known, job) if isinstance(job, Refusal) else known
             queue.put_pull(known)
             if not isinstance(job, Refusal):
@@ -92,23 +96,24 @@ def _job(
     pull: Pull,
     known: Known,
     comments: list[Comment],
-    told: set[tuple[str, str, str]],
 ) -> Job | Refusal:
     who = os.environ.get("GITHUB_ACTOR", "a workflow")
     order = Comment(0, pull.number, who, "", "", stamp(), stamp())
     job = admit(root, queue, command, order, pull, known)
     if isinstance(job, Refusal):
         return job
-    if (job.sha, job.track, job.budget) in told:  # by a machine that kept nothing but its artifact
-        return Refusal(
-            f"this commit was measured on {job.track} at {job.budget}, as the bot's comment says: there is no second "
-            "draw. Publish its artifact; where that is lost, delete the comment and say why"
-        )
     if job.state == "needs word" and not any(_is_word(comment, job, known) for comment in comments):
         return Refusal(f"{job.budget} needs a maintainer's own word: {job.reason}")
-    job = job.model_copy(update={"state": "waiting", "reason": ""}) if job.state == "needs word" else job
-    queue.put(job)
-    return job
+    return job.model_copy(update={"state": "waiting", "reason": ""}) if job.state == "needs word" else job
+
+
+def _require_first(job: Job, known: Known, told: set[tuple[str, str, str]]) -> None:
+    """Raises UsageError for what a machine has measured that kept nothing but its artifact. No page is written then,
+    so that the comment keeps the verdict that it tells."""
+    if (contest(known.check), job.track, job.budget) in told:
+        what = f"this patch was measured on {job.track} at {job.budget}, as the comment says: there is no second draw"
+        fix = "publish its artifact; where that is lost, delete the comment and say why"
+        raise UsageError(f"#{job.pr}", what, fix)
 
 
 def _is_word(comment: Comment, job: Job, known: Known) -> bool:

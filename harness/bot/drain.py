@@ -11,13 +11,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from harness.bot.bundle import BOARD, Bundle, asked_of, take_records
+from harness.bot.bundle import BOARD, Bundle, Taken, asked_of, take_records
 from harness.bot.caps import Settings
 from harness.bot.connection import redact
 from harness.bot.engine import Engine
 from harness.bot.head import Head
-from harness.bot.page import cell_parts
-from harness.bot.queue import OPEN, Job, Queue
+from harness.bot.page import cell_parts, cut
+from harness.bot.queue import ENDED, Job, Queue
 from harness.bot.work import start
 from harness.data.cache import cache_root
 from harness.decide.cells import overall_verdict
@@ -76,9 +76,7 @@ def measure(
         while (left := until - time.monotonic()) > 0 and _advanced(engine, left, say):
             after()
     jobs = queue.jobs()
-    ended = tuple(
-        job for job in jobs if job.state in ("done", "refused", "failed") and before.get(job.key) != job.state
-    )
+    ended = tuple(job for job in jobs if job.state in ENDED and before.get(job.key) != job.state)
     return Drained(ended, tuple(job for job in jobs if job.state in ("waiting", "paused")))
 
 
@@ -100,19 +98,30 @@ def take_results(root: Path, queue: Queue, bundle: Bundle, where: str) -> tuple[
     records = take_records(root, bundle.records, asked_of(own for _, own in pairs), where)
     taken = []
     for job, own in pairs:
-        if own.state == "done" or own.ordered > job.ordered:
-            continue  # it is known, or was ordered again since
+        spent = own.spent | {month: max(s, own.spent.get(month, 0.0)) for month, s in job.spent.items()}
+        own = own.model_copy(update={"spent": spent})
+        queue.put(own)
+        if own.state == "done" or (own.state != "away" and own.ordered > job.ordered):
+            continue  # it is known, or is to be run here by an order that came since
         update = {name: getattr(job, name) for name in ("reason", "faults", "attempts")}
-        update["spent"] = own.spent | {month: max(s, own.spent.get(month, 0.0)) for month, s in job.spent.items()}
-        if job.state in OPEN:  # that box may go on with it: here it is not begun a second time
+        if job.state not in ENDED:  # that box may go on with it: here it is not begun a second time
             queue.put(own.model_copy(update=update))
             continue
         decided = _decided(root, own)
         if job.state == "done" and decided["verdict"] is None:
-            continue  # it says so, and brings no record of it
+            left_out = _left_out(own, records)
+            if left_out:  # else it says so, and brings no record of it
+                queue.put(own.model_copy(update={"state": "failed", "reason": cut(left_out)}))
+            continue
         taken.append(own.model_copy(update={**update, "state": job.state, **decided}))
         queue.put(taken[-1])
     return taken, records.said
+
+
+def _left_out(job: Job, records: Taken) -> str:
+    """Why what was measured of a job did not come in; an order then begins it anew, at the rate that is known here."""
+    name = f"{job.slug}-{job.track}-{job.budget}-"
+    return next((f"{why}; again: /bench {job.budget} {job.track} {job.sha}" for why in records.left if name in why), "")
 
 
 def _decided(root: Path, job: Job) -> dict[str, Any]:

@@ -132,7 +132,8 @@ def _spent_beside(jobs: Sequence[Job], packed: Collection[Job]) -> list[Job]:
     """What was spent on other jobs, so that the box holds to the same caps; there is nothing else to do for them."""
     keys, pulls, month = {job.key for job in packed}, {job.pr for job in packed}, caps.month_of(now())
     others = [job for job in jobs if job.key not in keys and (month in job.spent or (job.pr in pulls and job.spent))]
-    return [job.model_copy(update={"state": "away"}) for job in others]
+    bare = {"state": "away", "live": "", "reason": "", "verdict": None, "cells": (), "faults": ()}
+    return [job.model_copy(update=bare) for job in others]
 
 
 def _measure_bundle(
@@ -166,7 +167,9 @@ def _receive(queue: Queue, job: Job, head: Head) -> None:
     """A job that is new here, or that was ordered again since it ended here without a verdict; of one without files,
     which stays at home, what was spent on it."""
     own = queue.find(job.key)
-    if own is None or (not head.files and queue.head(own) is None) or own.renewed_by(max(job.asked, job.ordered)):
+    if own is not None and not head.files:
+        job = own.model_copy(update={"spent": own.spent | job.spent})
+    if own is None or not head.files or own.renewed_by(max(job.asked, job.ordered)):
         queue.put(job)
     queue.put_head(job, head)
 

@@ -171,6 +171,15 @@ class GitHub:
             url = self._repo._build_url("pulls", str(number), base_url=self._repo._api)
             return _pull(_Pull(self._repo._json(self._repo._get(url), 200), self.session))
 
+    def pull_if_any(self, number: int) -> Pull | None:
+        """None where that number is an issue's; raises for every other trouble."""
+        try:
+            return self.pull(number)
+        except MachineError as error:
+            if isinstance(error.__context__, github3.exceptions.NotFoundError):
+                return None
+            raise
+
     def open_pulls(self) -> list[Pull]:
         with _told("list pull requests"):
             url = self._repo._build_url("pulls", base_url=self._repo._api)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import subprocess
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -45,19 +46,36 @@ class Head:
 def fetch(repository: Path, number: int, remote: str = "origin") -> str:
     """Fetches the head of a pull request as objects alone, and answers its commit.
 
-    A fork can hold gigabytes; what is too much for one pack of FETCHED bytes is not taken, and leaves nothing behind.
+    A fork can hold gigabytes; what is too much for one pack of FETCHED bytes is not taken, leaves nothing behind, and
+    is a SubmissionError.
     """
     ref = f"refs/blueberry/pull/{number}"
-    kept = ("-c", "fetch.unpackLimit=1", "-c", "core.hooksPath=/dev/null")
+    # Nothing that cleans up may run under the limit of a fetch: a later fetch of main does that
+    kept = (
+        "-c",
+        "fetch.unpackLimit=1",
+        "-c",
+        "core.hooksPath=/dev/null",
+        "-c",
+        "gc.auto=0",
+        "-c",
+        "maintenance.auto=0",
+    )
     slow = ("-c", "http.lowSpeedLimit=1000", "-c", "http.lowSpeedTime=60")
     silent = ("--quiet", "--no-tags", "--no-recurse-submodules", "--no-write-fetch-head")
     refs = f"+refs/pull/{number}/head:{ref}"
+    started = time.time()
     try:
         _git(repository, *kept, *slow, "fetch", *silent, remote, refs, most=FETCHED)
-    except MachineError:
+    except MachineError as error:
         packs = _git(repository, "rev-parse", "--path-format=absolute", "--git-path", "objects/pack").decode().strip()
-        for half in Path(packs).glob("tmp_*"):
+        halves = [half for half in Path(packs).glob("tmp_*") if half.stat().st_mtime > started - 2]
+        whole = [half for half in halves if half.stat().st_size >= FETCHED]
+        for half in halves:
             half.unlink(missing_ok=True)
+        if whole:
+            what = f"brings more than {FETCHED >> 20} MiB"
+            raise SubmissionError(fault("pull-file", f"pull request {number}", what)) from error
         raise
     return _git(repository, "rev-parse", "--verify", ref).decode().strip()
 

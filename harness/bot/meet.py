@@ -15,9 +15,12 @@ from harness.errors import SubmissionError
 
 def meet(root: Path, repository: Path, settings: Settings, pull: Pull) -> Known | None:
     """What there is to know of its head; None where the head has just moved on, so that a later look has to tell."""
-    if fetch(repository, pull.number) != pull.head_sha:
-        return None
     found = Known(pr=pull.number, sha=pull.head_sha, author=pull.author, ours=True, check=CheckPart(ok=False))
+    try:
+        if fetch(repository, pull.number) != pull.head_sha:
+            return None
+    except SubmissionError as error:  # too large to be looked at: told once, and not fetched again
+        return found.model_copy(update={"check": refused(error)})
     if not touches_submissions(repository, pull.head_sha):
         return found.model_copy(update={"ours": False})
     head, check = examined(root, repository, pull.head_sha)

@@ -52,6 +52,7 @@ class CheckPart(_Closed):
     added: Count = 0  # lines
     removed: Count = 0  # lines
     patch_sha: Digest | None = None
+    core_id: Digest | None = None  # of all of the core that it was held against
     warnings: tuple[Line, ...] = Field((), max_length=50)
     faults: tuple[FaultPart, ...] = Field((), max_length=500)
 
@@ -197,9 +198,14 @@ def fault_parts(faults: Iterable[dict[str, str]], most: int) -> tuple[FaultPart,
 def check_part(result: CheckResult) -> CheckPart:
     faults = fault_parts((one.to_json() for one in result.faults), 500)
     warnings = tuple(cut(one) for one in result.warnings[:50])
-    sha = result.patch_sha
     return CheckPart(
-        ok=result.ok, added=result.added, removed=result.removed, patch_sha=sha, warnings=warnings, faults=faults
+        ok=result.ok,
+        added=result.added,
+        removed=result.removed,
+        patch_sha=result.patch_sha,
+        core_id=result.core_id,
+        warnings=warnings,
+        faults=faults,
     )
 
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 import functools
 import hashlib
 import time
-from collections.abc import Callable, Container, Sequence
+from collections.abc import Callable, Container, Sequence, Set
 from pathlib import Path
 
 from harness.bot.admit import Refusal, admit
 from harness.bot.caps import Settings
 from harness.bot.command import Command, Malformed, parse
 from harness.bot.comment import put, render
-from harness.bot.connection import UnreachableError, redact
+from harness.bot.connection import redact
 from harness.bot.engine import Engine
 from harness.bot.github import Comment, GitHub, Pull, State, maintains
 from harness.bot.head import Head, has_commit, read_head
@@ -47,7 +47,6 @@ class Poll:
         self.settings = settings
         self._say = say
         self._login = settings.login
-        self._lately: set[str] = set()  # places of the comments that the last look has heard
 
     def forever(self, interval_s: float) -> None:
         with self.queue.lock(), self._engine() as engine:
@@ -89,10 +88,12 @@ class Poll:
 
         Comments are read before heads: what a comment names is then there, or is no head any more.
         """
-        until, behind = self.queue.heard, self.queue.behind
+        until, behind, before = self.queue.heard, self.queue.behind, self.queue.lately
         lately = self.github.comments_since(until and earlier(until, OVERLAP_S))
-        new = [one for one in lately if _place(one) not in self._lately]
+        new = [one for one in lately if _place(one) not in before]
         pulls = {pull.number: pull for pull in self.github.open_pulls()}
+        ordered = {one.number for one in new if parse(one.body) is not None} | behind.keys()
+        self._find_unlisted(ordered, pulls)
         again = [
             comment
             for number in sorted(behind.keys() & pulls.keys())
@@ -100,25 +101,18 @@ class Poll:
             if comment.updated >= behind[number]
         ]
         comments = list({_place(one): one for one in (*again, *new)}.values())
-        self._find_unlisted(comments, pulls)
         for pull in pulls.values():
             self.survive(functools.partial(self._meet_whatever_it_holds, pull))
         met = {known.pr for known in self.queue.pulls() if known.pr in pulls and known.sha == pulls[known.pr].head_sha}
         late = self._hear_all(comments, pulls, met)
-        self.queue.hear(max((one.updated for one in lately), default=until), late)
-        self._lately = {_place(one) for one in lately}
+        newest = max((one.updated for one in lately), default=until)
+        self.queue.hear(max(newest, until) if newest and until else newest, late, map(_place, lately))
 
-    def _find_unlisted(self, comments: Sequence[Comment], pulls: dict[int, Pull]) -> None:
-        """Asks for what an order names and the list lacks: one may slip from its pages too."""
-        ordered = {comment.number for comment in comments if parse(comment.body) is not None}
+    def _find_unlisted(self, ordered: Set[int], pulls: dict[int, Pull]) -> None:
+        """Asks for pull requests that orders are about and the list lacks: one may slip from its pages too."""
         for number in sorted(ordered - pulls.keys()):
-            try:
-                pull = self.github.pull(number)
-            except UnreachableError:
-                raise  # and all of it is heard again with the next look
-            except MachineError:
-                continue  # an issue
-            if pull.open:
+            pull = self.github.pull_if_any(number)
+            if pull is not None and pull.open:
                 pulls[number] = pull
 
     def _hear_all(self, comments: Sequence[Comment], pulls: dict[int, Pull], met: Container[int]) -> dict[int, str]:

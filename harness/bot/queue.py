@@ -11,7 +11,7 @@ from __future__ import annotations
 import contextlib
 import datetime
 import json
-from collections.abc import Container, Iterator, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
@@ -42,6 +42,7 @@ Read = TypeVar("Read", bound=BaseModel)
 OPEN: frozenset[JobState] = frozenset({"waiting", "paused", "needs word", "running"})
 STAMP = "%Y-%m-%dT%H:%M:%SZ"  # as GitHub writes a moment
 CUT_SHORT: frozenset[JobState] = frozenset({"refused", "failed"})  # ended without having been decided
+ENDED: frozenset[JobState] = CUT_SHORT | {"done"}
 
 
 class _Closed(BaseModel):
@@ -193,8 +194,13 @@ class Queue:
         """Pull requests whose comments have to be read again from an earlier moment on."""
         return {int(number): str(since) for number, since in self._heard().get("behind", {}).items()}
 
-    def hear(self, until: str | None, behind: Mapping[int, str] | None = None) -> None:
-        told = {"until": until, "behind": dict(behind or {})}
+    @property
+    def lately(self) -> set[str]:
+        """Which of the latest comments were read: they are read again for a while, and answered once."""
+        return {str(place) for place in self._heard().get("lately", [])}
+
+    def hear(self, until: str | None, behind: Mapping[int, str] | None = None, lately: Iterable[str] = ()) -> None:
+        told = {"until": until, "behind": dict(behind or {}), "lately": sorted(lately)}
         write_atomically(self.folder / "heard.json", json.dumps(told) + "\n")
 
     def _heard(self) -> dict[str, Any]:

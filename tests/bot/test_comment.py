@@ -9,7 +9,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from harness.bot.comment import LIMIT, MARKER, measured, picture, put, render
+from harness.bot.comment import LIMIT, MARKER, MAX_MEASURED, measured, picture, put, render
 from harness.bot.github import Comment
 from harness.bot.page import Page
 from tests.bot.pages import CELL, JOB, PATCH, SHA, done, page
@@ -225,8 +225,32 @@ def test_what_another_machine_has_is_said_to_be_there() -> None:
 
 
 def test_what_looks_like_a_hidden_line_in_a_patch_is_shown_and_tells_nothing() -> None:
-    line = f"<!-- measured: {SHA} llm-tiny 8M -->"
+    line = f"<!-- measured: {'a' * 64} {'b' * 16} llm-tiny 8M CONFIRMED -->"
     body = render(page(patch=f"+x = 1  # {line}\n{line}\n", jobs=[]), "o/n")
     assert body.count(line) == 2
     comment = Comment(1, 7, "bot", "OWNER", body, "", "")
     assert measured([comment], "bot") == set()
+
+
+def test_a_comment_goes_on_saying_what_it_said_first_however_much_a_page_claims() -> None:
+    def body(budgets: list[str]) -> str:
+        check = {"ok": True, "added": 1, "removed": 1, "patch_sha": "a" * 64, "core_id": "b" * 64}
+        return render(page(check=check, jobs=[done(budget=one) for one in budgets]), "o/n")
+
+    hub = Recorder(body(["8M"]))
+    put(hub, 7, body([f"{i}k" for i in range(30)]), "bot")
+    kept = {budget for _, _, budget in measured(hub.comments(7), "bot")}
+    assert "8M" in kept and len(kept) == MAX_MEASURED
+
+
+class Recorder:
+    """One comment that can be edited."""
+
+    def __init__(self, body: str) -> None:
+        self.body = body
+
+    def comments(self, number: int) -> list[Comment]:
+        return [Comment(1, number, "bot", "OWNER", self.body, "", "")]
+
+    def edit_comment(self, comment_id: int, body: str) -> None:
+        self.body = body

@@ -16,8 +16,8 @@ from harness.bot import work
 from harness.bot.bundle import read_bundle
 from harness.bot.caps import load
 from harness.bot.command import Command
+from harness.bot.comment import contest, put, render
 from harness.bot.comment import measured as told_of
-from harness.bot.comment import put, render
 from harness.bot.dispatch import _is_word, _require_review, dispatch, ending, write
 from harness.bot.drain import Limits
 from harness.bot.errand import Parcels, errand
@@ -102,15 +102,20 @@ def test_a_commit_that_was_measured_is_not_drawn_again_by_a_machine_that_has_for
     arguments = ("comment", "--pr", str(number), "--sha", sha, "--artifact", str(tmp_path / "result.zip"))
     assert hub.bot(*arguments).returncode == 0
     shutil.rmtree(hub.clone.root / ".blueberry" / "bot")
-    again, command = dispatched(hub, number, sha)
-    assert again.jobs == () and "there is no second draw" in ending(again, command)[1]
+    with pytest.raises(UsageError, match="there is no second draw"):
+        dispatched(hub, number, sha)
+    (hub.fork.root / "submissions" / "gain" / "README.md").write_text("clearer words\n")
+    moved = hub.push(number)
+    hub.say("maintainer", number, f"/bench test {moved}")
+    with pytest.raises(UsageError, match="there is no second draw"):
+        dispatched(hub, number, moved)  # another commit, the same patch
     other = page.model_copy(update={"jobs": (page.jobs[0].model_copy(update={"budget": "smoke"}),)})
     put(GitHub(hub.repository), number, render(other, hub.repository))  # a later measurement's own page
-    login = GitHub(hub.repository).login()
-    assert told_of(GitHub(hub.repository).comments(number), login) == {
-        (sha, "llm-tiny", "test"),
-        (sha, "llm-tiny", "smoke"),
-    }
+    github = GitHub(hub.repository)
+    told = told_of(github.comments(number), github.login())
+    assert told == {(contest(page.check), "llm-tiny", budget) for budget in ("test", "smoke")}
+    (body,) = [one.body for one in github.comments(number) if one.author == github.login()]
+    assert "Measured before, of this patch or an earlier one: llm-tiny at test: CONFIRMED." in body
 
 
 def test_a_word_is_for_one_cell(hub: Hub, number: int) -> None:

@@ -17,10 +17,14 @@ from harness.bot.github import GitHub
 from harness.bot.head import Head
 from harness.bot.queue import Job, Queue, now
 from harness.records.store import sha256
+from harness.run.arms import track_core_id
+from harness.tracks import track_named
 from tests.bot.jobs import job
 from tests.bot.measured import REPOSITORY, measured
 from tests.bot.test_engine import ANSWER, ENDS, STAYS
 from tests.conftest import Project
+
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture
@@ -84,7 +88,7 @@ def test_a_box_holds_to_the_caps_with_what_was_spent_at_home(box: Path, gain: Pa
     done = drained(box, path, tmp_path / "out.zip")
     assert done.ended == () and [(job.pr, job.state) for job in done.left] == [(one.pr, "paused")]
     assert [job.key for job in read_bundle(tmp_path / "out.zip").jobs] == [one.key], "the other job has stayed at home"
-    path.write_bytes(jobs_bundle("o/n", [(one, head)], [spent.model_copy(update={"spent": {}})]))
+    path.write_bytes(jobs_bundle("o/n", [(one, head)], [spent.model_copy(update={"spent": {month_of(now()): 0.0}})]))
     assert [job.pr for job in drained(box, path, tmp_path / "out.zip").ended] == [one.pr]
 
 
@@ -134,7 +138,59 @@ def test_results_that_are_old_or_bring_no_record_leave_a_job_as_it_is(
     queue.put(job(spent={"2026-11": 60.0}, **here))
     (tmp_path / "r.zip").write_bytes(results_bundle("o/n", [job(spent={"2026-10": 1.0}, **back)], tmp_path))
     assert take_results(tmp_path, queue, read_bundle(tmp_path / "r.zip"), "r.zip") == ([], "")
-    assert [(one.state, one.seconds) for one in queue.jobs()] == [("waiting", 60.0)]
+    assert [(one.state, one.seconds) for one in queue.jobs()] == [("waiting", 61.0)], "what it cost is booked"
+
+
+def test_an_order_that_is_said_again_while_its_job_is_away_takes_no_verdict_from_it(
+    tmp_path: Path,
+) -> None:
+    sha256_of_patch = "a" * 64
+    box, home = tmp_path / "box", tmp_path / "home"
+    (home / "leaderboard").mkdir(parents=True)
+    measured(box, "an-idea", sha256_of_patch, "smoke", provisional=False, sandbox="landlock")
+    queue = Queue(home)
+    sent = job(budget="smoke", patch_sha=sha256_of_patch)
+    queue.put(sent.model_copy(update={"state": "away", "ordered": "2026-02-01T00:00:00Z"}))
+    back = sent.model_copy(update={"state": "done", "verdict": "CONFIRMED", "spent": {"2026-11": 60.0}})
+    (tmp_path / "r.zip").write_bytes(results_bundle("o/n", [back], box))
+    ((taken,), _) = take_results(home, queue, read_bundle(tmp_path / "r.zip"), "r.zip")
+    assert (taken.state, taken.verdict, taken.seconds) == ("done", "CONFIRMED", 60.0)
+
+
+def test_a_gain_that_is_left_out_is_said_to_have_failed_and_its_cost_is_booked(tmp_path: Path) -> None:
+    """Held to too mild a rate: what is ordered again then runs where the earlier tries are known."""
+    box, home, patch = tmp_path / "box", tmp_path / "home", "b" * 64
+    (home / "leaderboard").mkdir(parents=True)
+    (home / "model_core").symlink_to(ROOT / "model_core")
+    fields = {"provisional": False, "sandbox": "landlock", "core_id": track_core_id(ROOT, track_named("llm-tiny"))}
+    measured(home, "an-idea", "a" * 64, "smoke", salt="home", opened="2026-01-01T00:00:00+00:00", **fields)
+    measured(box, "an-idea", patch, "smoke", salt="box", opened="2026-01-02T00:00:00+00:00", **fields)
+    queue = Queue(home)
+    sent = job(budget="smoke", patch_sha=patch)
+    queue.put(sent.model_copy(update={"state": "away"}))
+    back = sent.model_copy(update={"state": "done", "verdict": "CONFIRMED", "spent": {"2026-11": 60.0}})
+    (tmp_path / "r.zip").write_bytes(results_bundle("o/n", [back], box))
+    taken, said = take_results(home, queue, read_bundle(tmp_path / "r.zip"), "r.zip")
+    (own,) = queue.jobs()
+    assert taken == [] and "NOT taken" in said
+    assert (own.state, own.seconds) == ("failed", 60.0) and "again: /bench smoke llm-tiny" in own.reason
+    assert own.renewed_by("2026-03-01T00:00:00Z")
+
+
+def test_what_was_spent_at_home_on_a_job_that_failed_on_the_box_changes_nothing_else_of_it(
+    box: Path, gain: Path, tmp_path: Path
+) -> None:
+    path, one = bundle(tmp_path / "1.zip", gain)
+    head = read_bundle(path).heads[one.key]
+    queue = Queue(box)
+    other = job(pr=99, state="failed", reason="no memory", spent={"2026-11": 5.0})
+    queue.put(other)
+    queue.put_head(other, head)  # its files came with an earlier bundle
+    beside = other.model_copy(update={"state": "away", "reason": "", "spent": {"2026-11": 60.0}})
+    path.write_bytes(jobs_bundle("o/n", [(one, head)], [beside]))
+    drained(box, path, tmp_path / "out.zip")
+    held = queue.find(other.key)
+    assert held is not None and (held.state, held.reason, held.seconds) == ("failed", "no memory", 60.0)
 
 
 def test_a_verdict_is_of_the_patch_that_was_reviewed_wherever_the_head_is_now(tmp_path: Path) -> None:

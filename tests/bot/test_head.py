@@ -191,7 +191,7 @@ def test_a_head_of_any_size_fills_no_disk(repositories: Repositories, monkeypatc
     (repositories[2].root / "submissions" / "gain" / "README.md").write_bytes(os.urandom(1 << 20))
     monkeypatch.setattr(module, "FETCHED", 1 << 18)
     for _ in range(2):
-        with pytest.raises(MachineError, match="git fetch"):
+        with pytest.raises(SubmissionError, match="brings more than"):
             pushed(repositories)
     assert {path.name for path in pack.iterdir()} == before
 

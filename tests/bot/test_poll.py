@@ -346,6 +346,50 @@ def test_an_order_on_a_pull_request_that_slips_from_the_list_is_heard(hub: Hub, 
     assert states(bot) == ["waiting"]
 
 
+def test_an_order_that_waits_for_its_head_is_kept_while_its_pull_request_slips_from_the_list(
+    hub: Hub, poll: MakePoll, number: int
+) -> None:
+    bot, sha = poll(), commit(hub)
+    look(bot)
+    order(hub, number, sha=sha)
+    look(bot)
+    assert bot.queue.behind.keys() == {number}
+    nobody: Answer = (200, {"Content-Type": "application/json"}, b"[]")
+    hub.gateway.faults.append(lambda method, path: nobody if re.search(r"/pulls(\?|$)", path) else None)
+    look(bot)
+    hub.gateway.faults.clear()
+    git(hub.fork.root, "push", "--quiet", str(hub.remote), f"HEAD:refs/pull/{number}/head")
+    look(bot)
+    assert [(one.sha, one.state) for one in bot.queue.jobs()] == [(sha, "waiting")]
+
+
+def test_an_order_is_not_taken_for_one_on_an_issue_because_github_refuses_to_answer(
+    hub: Hub, poll: MakePoll, number: int, said: list[str]
+) -> None:
+    order(hub, number)
+    nobody: Answer = (200, {"Content-Type": "application/json"}, b"[]")
+    refused: Answer = (403, {"Content-Type": "application/json"}, b'{"message": "slow down"}')
+    hub.gateway.faults.append(lambda method, path: nobody if re.search(r"/pulls(\?|$)", path) else None)
+    hub.gateway.faults.append(lambda method, path: refused if path.endswith(f"/pulls/{number}") else None)
+    bot = poll()
+    with bot.queue.lock():
+        bot.survive(bot.look)
+    assert states(bot) == [] and bot.queue.heard is None
+    hub.gateway.faults.clear()
+    look(bot)
+    assert states(bot) == ["waiting"]
+
+
+def test_an_order_that_was_done_is_not_answered_again_after_a_restart(hub: Hub, poll: MakePoll, number: int) -> None:
+    order(hub, number)
+    poll().once(1)
+    hub.push(number)  # the commit that was ordered is not the head any more
+    again = poll()
+    again.once(1)
+    known = again.queue.pull(number)
+    assert known is not None and known.notes == {} and states(again) == ["done"]
+
+
 def test_a_comment_is_answered_once_though_it_is_read_again(
     hub: Hub, poll: MakePoll, number: int, said: list[str]
 ) -> None:
