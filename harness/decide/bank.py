@@ -9,12 +9,11 @@ from dataclasses import dataclass, field
 
 from harness.decide.early import early_rms
 from harness.decide.pairs import Pair, comparable_loss, is_base, pairs_of
-from harness.decide.stats import PRIOR_DF, centre, finite
+from harness.decide.stats import FILLED_DF, PRIOR_DF, centre, finite
 from harness.records.record import EvaluationRecord, RunRecord
 from harness.tracks import BUDGETS, budget_named
 
 LAST = 20  # evaluations that count
-FILLED_DF = 6.0  # below this the bank has no say
 WINSOR = 4.0  # an evaluation enters with at most this many times the bank's variance
 NEAR_NULL = 0.1  # an evaluation with less than this share of the bank's spread changed next to nothing
 OBJECTS = 0.05  # p of the homogeneity test below which host classes are not pooled

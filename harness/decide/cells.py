@@ -181,7 +181,7 @@ def judge_cell(evaluation: EvaluationRecord, runs: Iterable[RunRecord], metric: 
     cell = replace(cell, confirm=confirm)
     if too_good := beyond_belief(cell, confirm, evaluation, pairs_of(runs, "confirm")):
         return replace(cell, verdict="REVIEW_TRADEOFF", reason=too_good, confirm=None)
-    if confirm.confirmed and (but := unlike_the_bank(cell, confirm, _values(used, metric))):
+    if confirm.confirmed and (but := unlike_the_bank(cell, confirm, evaluation, _values(used, metric))):
         return replace(cell, verdict="REVIEW_TRADEOFF", reason=f"the gain was confirmed, but {but}")
     return cell
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from harness.decide.failures import lost, timeless_by_own_doing
 from harness.decide.order import order_effect
 from harness.decide.pairs import Pair, pairs_of
-from harness.decide.stats import centre, exp, net_gain, scatter_p
+from harness.decide.stats import FILLED_DF, centre, exp, net_gain, scatter_p
 from harness.decide.untimed import overtime
 from harness.records.record import EvaluationRecord, Metric, RunRecord
 
@@ -37,16 +37,19 @@ def doubt_of_runs(
     return overtime(pairs) or (order_effect(used, evaluation.s0_time) if metric == "speed" else None)
 
 
-def unlike_the_bank(cell: Cell, confirm: Confirmation, values: Sequence[float]) -> str | None:
+def unlike_the_bank(
+    cell: Cell, confirm: Confirmation, evaluation: EvaluationRecord, values: Sequence[float]
+) -> str | None:
     """What makes a confirmed gain doubtful after all, in words.
 
     The bar takes the bank's noise for the patch's own, with the weight of four pairs. A patch that changes nothing on
-    average and scatters three times as much crosses it, and is confirmed, in 4.3 % of all cases (ten pairs, simulated);
-    with this in 0.6 %. Of honest gains one in twenty-five waits for a person, with a young bank one in six.
+    average and scatters three times as much crosses it, and is confirmed, in 4.4 % of all cases (ten pairs, simulated,
+    with a bank of 20 degrees of freedom); with this in 0.8 %. Of honest gains one in twenty-three waits for a person.
     """
     if cell.fades:
         return f"fades from {cell.gain:.4f} to {confirm.gain:.4f} on the test split"
-    if cell.d0 and cell.s0 and scatter_p([values, confirm.values], cell.s0) < WILD:
+    known = evaluation.s0_df if cell.metric == "loss" else evaluation.s0_time_df
+    if cell.d0 and cell.s0 and scatter_p([values, confirm.values], cell.s0, known or FILLED_DF) < WILD:
         return "its pairs scatter more than the noise that its bar was made for"
     return None
 

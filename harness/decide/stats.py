@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 ALPHA = 0.02  # chance of accepting a patch that changes nothing, over all looks and cells
 PRIOR_DF = 4.0  # d0: the pairs that a filled noise bank counts for
+FILLED_DF = 6.0  # below this the bank has no say
 FUTILITY = 0.10  # stop when the chance of ever crossing the bar is below this
 
 
@@ -135,14 +136,14 @@ def moderated_t(x: Iterable[float], s0: float, margin: float = 0.0, d0: float = 
     return ModeratedT(n, mean, s, se, df, t, upper_tail(t, df))
 
 
-def scatter_p(groups: Iterable[Sequence[float]], s0: float) -> float:
-    """p that values scatter so much around the mean of their own group, where the sd of one is s0 (chi-square)."""
+def scatter_p(groups: Iterable[Sequence[float]], s0: float, s0_df: float) -> float:
+    """p that values scatter so much around the mean of their own group, where s0 estimates the sd of one (F-test)."""
     from scipy import special
 
     listed = [values for values in groups if len(values) > 1]
     df = sum(len(values) - 1 for values in listed)
     ss = math.fsum(centre(values)[1] for values in listed)
-    return float(special.chdtrc(df, ss / s0**2)) if df and s0 > 0 else 1.0
+    return float(special.fdtrc(df, s0_df, ss / df / s0**2)) if df and s0 > 0 else 1.0
 
 
 def bar(N: int, k: int = 1, alpha: float = ALPHA) -> float:

@@ -166,6 +166,8 @@ class EvaluationRecord(_Frozen):
     s0_time: Finite | None = None  # prior sd of ln(time ratio)
     d0: Finite = 0.0  # weight of the bank for the loss, in pairs
     d0_time: Finite = 0.0  # weight of the bank for the time, in pairs
+    s0_df: Finite | None = None  # degrees of freedom that s0 rests on; None in old records
+    s0_time_df: Finite | None = None
     bank: str = ""  # where s0 came from, for people
     epochs: int = 1  # passes over the train split that a run may take
     kappa: Finite | None = None  # nats lost per halving-of-time unit: -dL / d ln T

@@ -11,7 +11,7 @@ import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from harness.confine.scratch import removed
 from harness.decide import cells
@@ -205,15 +205,9 @@ def _promise(contest: Contest, banks: Banks, owed: Debts, rate: Rate, salt_sha25
         alpha=rate.alpha,
         max_pairs=contest.max_pairs,
         confirm_pairs=contest.budget.confirm_pairs,
-        s0=banks.loss.s0,
-        s0_time=banks.time.s0,
-        d0=banks.loss.d0,
-        d0_time=banks.time.d0,
-        bank=banks.source,
-        kappa=banks.kappa,
+        **_noise(banks),
         epochs=contest.epochs,
         systems_only=contest.systems_only,
-        early_rms=banks.early_rms,
         loss_debt=owed.loss,
         time_debt=owed.time,
         core_id=contest.core_id,
@@ -225,6 +219,20 @@ def _promise(contest: Contest, banks: Banks, owed: Debts, rate: Rate, salt_sha25
         provisional=contest.official and sandbox.name() == "none",
         opened=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
     )
+
+
+def _noise(banks: Banks) -> dict[str, Any]:
+    return {
+        "s0": banks.loss.s0,
+        "s0_time": banks.time.s0,
+        "s0_df": banks.loss.df,
+        "s0_time_df": banks.time.df,
+        "d0": banks.loss.d0,
+        "d0_time": banks.time.d0,
+        "bank": banks.source,
+        "kappa": banks.kappa,
+        "early_rms": banks.early_rms,
+    }
 
 
 def _run_until_decided(bench: Bench, evaluation: EvaluationRecord, salt: str) -> Outcome:

@@ -477,5 +477,5 @@ def test_a_patch_without_a_gain_is_no_record_more_often_than_said_however_much_i
         fresh = draws.normal(0.0, 3.0 * s0, 4)
         if decide(D[:n], [0.0] * n, "loss", 10, s0, 0.0).verdict == "ACCEPT_LOSS" and fresh.mean() > 0:
             let_by += 1
-            confirmed += scatter_p([D[:n], fresh], s0) >= WILD
+            confirmed += scatter_p([D[:n], fresh], s0, 20) >= WILD
     assert let_by / 3_000 > 0.03 and confirmed / 3_000 < 0.015

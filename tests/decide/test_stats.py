@@ -188,8 +188,9 @@ def test_equal_values_have_no_spread_at_all() -> None:
 
 
 @given(st.lists(st.lists(st.floats(-5, 5), min_size=2, max_size=6), min_size=1, max_size=3), st.floats(0.1, 10))
-def test_the_p_of_a_scatter_is_that_of_chi_square_within_groups(groups: list[list[float]], s0: float) -> None:
+def test_the_p_of_a_scatter_is_that_of_an_f_test_within_groups(groups: list[list[float]], s0: float) -> None:
     ss = sum(float(np.var(values) * len(values)) for values in groups)
-    expected = scipy_stats.chi2.sf(ss / s0**2, sum(len(values) - 1 for values in groups))
-    assert stats.scatter_p([*groups, [3.0]], s0) == pytest.approx(expected, rel=1e-6, abs=1e-12)
-    assert stats.scatter_p([[1.0]], s0) == stats.scatter_p(groups, 0.0) == 1.0
+    df = sum(len(values) - 1 for values in groups)
+    expected = scipy_stats.f.sf(ss / df / s0**2, df, 7)
+    assert stats.scatter_p([*groups, [3.0]], s0, 7) == pytest.approx(expected, rel=1e-6, abs=1e-12)
+    assert stats.scatter_p([[1.0]], s0, 7) == stats.scatter_p(groups, 0.0, 7) == 1.0
