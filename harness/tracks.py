@@ -28,7 +28,7 @@ class Budget:
 BUDGETS = {
     budget.name: budget
     for budget in (
-        Budget("test", 8_192, max_pairs=4, confirm_pairs=2, audit_cuts=32, listed=False, patience_s=40.0),
+        Budget("test", 8_192, max_pairs=4, confirm_pairs=1, audit_cuts=32, listed=False, patience_s=40.0),
         Budget("smoke", 65_536, max_pairs=10, confirm_pairs=4, audit_cuts=256),
         Budget("1M", 1_000_000, max_pairs=10, confirm_pairs=4, audit_cuts=512),
         Budget("8M", 8_000_000, max_pairs=10, confirm_pairs=4, audit_cuts=1_024),
