@@ -76,7 +76,7 @@ for _ in range(4):
     Claim(
         case("works-before-it-is-ready", IMPORT, "import torch\n" + WORK.format(150, ""), LIGHTER),
         ("REVIEW_TRADEOFF",),
-        "set-up takes .* which no clock counts",
+        "(set-up|scoring) takes .* which no clock counts",  # it is imported in each of them
     ),
 ]
 
