@@ -44,8 +44,8 @@ def put(github: GitHub, number_: int, body: str, login: str | None = None) -> in
         return github.write_comment(number_, body)
     lines, told = body.split("\n"), _told(body)
     above = list(dict.fromkeys([*_told(own.body), *told]))[:MAX_MEASURED]
-    before = [f"{match[2]} at {match[3]}: {match[4]}" for match in map(_MEASURED.fullmatch, above) if match]
-    before = [one for line, one in zip(above, before, strict=True) if line not in told]
+    earlier = [match for line in above if line not in told and (match := _MEASURED.fullmatch(line))]
+    before = [f"{match[2]} at {match[3]}: {match[4]}" for match in earlier]
     said = [f"Measured before, of this patch or an earlier one: {'; '.join(before)}.", ""] if before else []
     kept = "\n".join([MARKER, *above, *said, *lines[1 + len(told) :]])
     if kept != own.body:

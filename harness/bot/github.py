@@ -120,6 +120,11 @@ def _told(doing: str, passing: tuple[type[Exception], ...] = ()) -> Iterator[Non
         raise MachineError("GitHub", f"cannot {doing}: {redact(str(error))[:200]}", fix) from None
 
 
+def _is_missing(error: MachineError) -> bool:
+    """Whether GitHub has answered that there is no such thing."""
+    return isinstance(error.__context__, github3.exceptions.NotFoundError)
+
+
 def _session(token: str) -> GitHubSession:
     session = GitHubSession(default_connect_timeout=10, default_read_timeout=30)
     for scheme in ("https://", "http://"):
@@ -176,7 +181,7 @@ class GitHub:
         try:
             return self.pull(number)
         except MachineError as error:
-            if isinstance(error.__context__, github3.exceptions.NotFoundError):
+            if _is_missing(error):
                 return None
             raise
 
@@ -225,7 +230,7 @@ class GitHub:
                 url = self._repo._build_url(*path, base_url=self._repo._api)
                 answer = self._repo._json(self._repo._get(url), 200)
         except MachineError as error:
-            if isinstance(error.__context__, github3.exceptions.NotFoundError):
+            if _is_missing(error):
                 return False  # no collaborator at all
             raise
         return answer.get("permission") in WRITERS or answer.get("role_name") in WRITERS

@@ -186,11 +186,11 @@ def _loss_bank(
     p = homogeneity_p(by_host)
     pooled = p is None or p >= OBJECTS
 
-    def counted(evaluations: Iterable[Evaluation]) -> list[list[float]]:
-        return [values for host, values in by_hosts(evaluations) if pooled or host == host_class]
+    def counted(found: Iterable[tuple[str, list[float]]]) -> list[list[float]]:
+        return [values for host, values in found if pooled or host == host_class]
 
-    bank = NoiseBank(least=_of_the_core(closed, core_id, counted))
-    for differences in counted(closed):
+    bank = NoiseBank(least=_of_the_core(closed, core_id, lambda some: counted(by_hosts(some))))
+    for differences in counted(by_host):
         bank.add(differences)
     hosts = len({host for host, _ in by_host})
     if hosts < 2:

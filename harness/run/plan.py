@@ -60,11 +60,11 @@ def plan_submission(root: Path, folder: Path, options: Options, price_per_hour: 
     past = Store(root / "leaderboard").evaluations()
     plans = []
     for cell in chosen_cells(manifest, options):
+        rate = _frozen(root, past, idea, manifest, cell) or rate_of(
+            root, past, idea, cell.track.name, cell.budget.name, cell.metrics, cell.claimed
+        )
+        pairs = options.pairs or cell.budget.max_pairs
         for metric in cell.metrics:
-            rate = _frozen(root, past, idea, manifest, cell) or rate_of(
-                root, past, idea, cell.track.name, cell.budget.name, cell.metrics, cell.claimed
-            )
-            pairs = options.pairs or cell.budget.max_pairs
             plans.append(plan_cell(root, cell.track, cell.budget, metric, rate, pairs, price_per_hour))
     return plans
 

@@ -265,6 +265,11 @@ def commit(hub: Hub) -> str:
     return git(hub.fork.root, "rev-parse", "HEAD")
 
 
+def lists_none(method: str, path: str) -> Answer | None:
+    """The list of open pull requests, without any."""
+    return (200, {"Content-Type": "application/json"}, b"[]") if re.search(r"/pulls(\?|$)", path) else None
+
+
 def look(bot: Poll) -> None:
     with bot.queue.lock():
         bot.look()
@@ -339,8 +344,7 @@ def test_an_order_that_slips_between_two_pages_is_heard_at_a_later_look(hub: Hub
 
 def test_an_order_on_a_pull_request_that_slips_from_the_list_is_heard(hub: Hub, poll: MakePoll, number: int) -> None:
     order(hub, number)
-    nobody: Answer = (200, {"Content-Type": "application/json"}, b"[]")
-    hub.gateway.faults.append(lambda method, path: nobody if re.search(r"/pulls(\?|$)", path) else None)
+    hub.gateway.faults.append(lists_none)
     bot = poll()
     look(bot)
     assert states(bot) == ["waiting"]
@@ -354,8 +358,7 @@ def test_an_order_that_waits_for_its_head_is_kept_while_its_pull_request_slips_f
     order(hub, number, sha=sha)
     look(bot)
     assert bot.queue.behind.keys() == {number}
-    nobody: Answer = (200, {"Content-Type": "application/json"}, b"[]")
-    hub.gateway.faults.append(lambda method, path: nobody if re.search(r"/pulls(\?|$)", path) else None)
+    hub.gateway.faults.append(lists_none)
     look(bot)
     hub.gateway.faults.clear()
     git(hub.fork.root, "push", "--quiet", str(hub.remote), f"HEAD:refs/pull/{number}/head")
@@ -367,9 +370,8 @@ def test_an_order_is_not_taken_for_one_on_an_issue_because_github_refuses_to_ans
     hub: Hub, poll: MakePoll, number: int, said: list[str]
 ) -> None:
     order(hub, number)
-    nobody: Answer = (200, {"Content-Type": "application/json"}, b"[]")
     refused: Answer = (403, {"Content-Type": "application/json"}, b'{"message": "slow down"}')
-    hub.gateway.faults.append(lambda method, path: nobody if re.search(r"/pulls(\?|$)", path) else None)
+    hub.gateway.faults.append(lists_none)
     hub.gateway.faults.append(lambda method, path: refused if path.endswith(f"/pulls/{number}") else None)
     bot = poll()
     with bot.queue.lock():
