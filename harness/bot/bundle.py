@@ -17,7 +17,7 @@ from harness.decide.cells import ACCEPTED, judge_cell
 from harness.errors import HarnessError, SubmissionError
 from harness.records import ledger
 from harness.records.atomic import write_atomically
-from harness.records.record import EvaluationRecord, RunRecord
+from harness.records.record import ContestKey, EvaluationRecord, RunRecord
 from harness.records.store import Store, sha256
 from harness.rules import fault
 from harness.run.promises import broken_promise
@@ -131,11 +131,11 @@ class Taken:
     """What became of the evaluations of a bundle that were not here."""
 
     new: tuple[str, ...]  # ids
-    left: tuple[str, ...]  # what was left out, in words
+    left: tuple[tuple[EvaluationRecord, str], ...]  # what was left out, and why in words
 
     @property
     def said(self) -> str:
-        return "".join(f"; NOT taken: {one}" for one in self.left)
+        return "".join(f"; NOT taken: {one.id} {why}" for one, why in self.left)
 
 
 def take_records(root: Path, files: Mapping[str, bytes], asked: Collection[Asked], where: str) -> Taken:
@@ -147,19 +147,19 @@ def take_records(root: Path, files: Mapping[str, bytes], asked: Collection[Asked
     store = Store(root / BOARD)
     with store.lock():
         ledger.verify(store)
-        known = {_contest(one): one for one in finished(root) if _stands(one)}
+        known = {one.contest: one for one in finished(root) if _stands(one)}
         past = [one for one in store.evaluations() if one.official]
         new: list[str] = []
-        left: list[str] = []
+        left: list[tuple[EvaluationRecord, str]] = []
         for evaluation in _evaluations(files, asked, where):
             if _is_here(store, files, evaluation, where):
                 continue
             why = _objection(root, evaluation, known, past, files) if evaluation.kind == "submission" else ""
             if why:
-                left.append(f"{evaluation.id} {why}")
+                left.append((evaluation, why))
                 continue
             if _stands(evaluation):
-                known[_contest(evaluation)] = evaluation
+                known[evaluation.contest] = evaluation
             past.append(evaluation)
             new.append(evaluation.id)
         for evaluation_id in new:
@@ -173,12 +173,12 @@ def take_records(root: Path, files: Mapping[str, bytes], asked: Collection[Asked
 def _objection(
     root: Path,
     evaluation: EvaluationRecord,
-    known: Mapping[tuple[object, ...], EvaluationRecord],
+    known: Mapping[ContestKey, EvaluationRecord],
     past: Sequence[EvaluationRecord],
     files: Mapping[str, bytes],
 ) -> str:
     """Why a submission's evaluation does not come in, in words; empty where it does."""
-    other = known.get(_contest(evaluation))
+    other = known.get(evaluation.contest)
     if other is not None:  # of two draws the first to be begun counts, whichever way it went
         first = ", and was begun BEFORE it: `blueberry invalidate` the later one under `drawn-twice`, then take this"
         return f"measures what {other.id} has measured{first if evaluation.opened < other.opened else ''}"
@@ -208,12 +208,6 @@ def put_files(root: Path, files: Mapping[str, bytes]) -> None:
     """Runs before the evaluations that name them."""
     for name in sorted(files, reverse=True):
         write_atomically(root / name, files[name])
-
-
-def _contest(record: EvaluationRecord) -> tuple[object, ...]:
-    """What is measured once."""
-    cell = (record.track, record.budget, record.metrics, record.claimed)
-    return (record.slug, record.patch_sha, record.builds_on, *cell, record.core_id, record.data_id)
 
 
 def _stands(record: EvaluationRecord) -> bool:

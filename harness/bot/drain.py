@@ -120,8 +120,10 @@ def take_results(root: Path, queue: Queue, bundle: Bundle, where: str) -> tuple[
 
 def _left_out(job: Job, records: Taken) -> str:
     """Why what was measured of a job did not come in; an order then begins it anew, at the rate that is known here."""
-    name = f"{job.slug}-{job.track}-{job.budget}-"
-    return next((f"{why}; again: /bench {job.budget} {job.track} {job.sha}" for why in records.left if name in why), "")
+    (asked,) = asked_of([job])
+    again = f"again: /bench {job.budget} {job.track} {job.sha}"
+    own = (f"{one.id} {why}; {again}" for one, why in records.left if asked.is_answered_by(one))
+    return next(own, "")
 
 
 def _decided(root: Path, job: Job) -> dict[str, Any]:

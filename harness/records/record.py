@@ -6,7 +6,7 @@ files alone. Fields are named as in the JSON; numbers carry their unit in the na
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -136,6 +136,20 @@ class Claim(_Frozen):
     metric: Metric
 
 
+class ContestKey(NamedTuple):
+    """What is decided once: a patch and its claims in one cell, on one core and one set of data."""
+
+    slug: str
+    patch_sha: str | None
+    builds_on: tuple[str, ...]
+    track: str
+    budget: str
+    metrics: tuple[Metric, ...]
+    claimed: bool
+    core_id: str
+    data_id: str
+
+
 class EvaluationRecord(_Frozen):
     """All pairs of one submission at one track and budget: frozen before any seed is drawn, closed with the digests.
 
@@ -193,6 +207,10 @@ class EvaluationRecord(_Frozen):
     def parents(self) -> tuple[str, ...]:
         """Slugs of the patches that both arms carry."""
         return tuple(parent.partition("@")[0] for parent in self.builds_on)
+
+    @property
+    def contest(self) -> ContestKey:
+        return ContestKey(*(getattr(self, name) for name in ContestKey._fields))
 
     model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
 

@@ -21,14 +21,14 @@ from harness.decide.decision import exchange_rate, first_look
 from harness.decide.explain import explain
 from harness.errors import MachineError, UsageError
 from harness.records import ledger
-from harness.records.record import EvaluationRecord, Metric, Round, RunRecord, RunSpec
+from harness.records.record import ContestKey, EvaluationRecord, Metric, Round, RunRecord, RunSpec
 from harness.records.store import Store
 from harness.run import arms, sandbox, seeds
 from harness.run.attempts import settled
 from harness.run.known import banks_here, known_evaluations
 from harness.run.measure import Prepared, measure_of
 from harness.run.race import Bench, Reporter, race
-from harness.run.tries import Idea, Rate, rate_of, to_be_run_again
+from harness.run.tries import Idea, Rate, begun, rate_of
 from harness.submission.manifest import Manifest
 from harness.submission.patch import PatchedCore
 from harness.tracks import Budget, Track
@@ -60,6 +60,20 @@ class Contest:
     def core_id(self) -> str:
         """Of the track's part of the core; an evaluation ends on the core that it began on."""
         return arms.track_core_id(self.root, self.track)
+
+    @property
+    def key(self) -> ContestKey:
+        return ContestKey(
+            slug=self.slug,
+            patch_sha=self.patched.patch_sha,
+            builds_on=self.manifest.builds_on,
+            track=self.track.name,
+            budget=self.budget.name,
+            metrics=self.metrics,
+            claimed=self.claimed,
+            core_id=self.core_id,
+            data_id=self.data.data_id,
+        )
 
 
 @dataclass(frozen=True)
@@ -100,24 +114,10 @@ def evaluate(contest: Contest, reporter: Reporter) -> Outcome:
 
 def find(contest: Contest) -> EvaluationRecord | None:
     """This very contest, open or closed, if it was begun before."""
-    for evaluation in reversed(contest.store.evaluations()):
-        same = (
-            evaluation.slug == contest.slug
-            and evaluation.patch_sha == contest.patched.patch_sha
-            and evaluation.builds_on == contest.manifest.builds_on
-            and evaluation.track == contest.track.name
-            and evaluation.budget == contest.budget.name
-            and evaluation.core_id == contest.core_id
-            and evaluation.data_id == contest.data.data_id
-            and evaluation.metrics == contest.metrics
-            and evaluation.claimed == contest.claimed
-            and evaluation.invalidated is None
-            and not to_be_run_again(evaluation)
-        )
-        if same:
-            _hold_to_what_was_frozen(evaluation, contest)
-            return evaluation
-    return None
+    evaluation = begun(contest.store.evaluations(), contest.key)
+    if evaluation is not None:
+        _hold_to_what_was_frozen(evaluation, contest)
+    return evaluation
 
 
 def _hold_to_what_was_frozen(evaluation: EvaluationRecord, contest: Contest) -> None:

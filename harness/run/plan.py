@@ -11,13 +11,13 @@ from pathlib import Path
 from harness.decide import power
 from harness.decide.decision import SPEED_MARGIN
 from harness.errors import SubmissionError
-from harness.records.record import EvaluationRecord, Metric
+from harness.records.record import ContestKey, EvaluationRecord, Metric
 from harness.records.store import Store
 from harness.run import host
 from harness.run.arms import track_core_id
 from harness.run.contests import ChosenCell, Options, chosen_cells
 from harness.run.known import Known, banks_here, known_evaluations
-from harness.run.tries import Idea, Rate, rate_of, to_be_run_again
+from harness.run.tries import Idea, Rate, begun, rate_of
 from harness.submission.manifest import Manifest, load_manifest
 from harness.tracks import Budget, Track
 
@@ -73,13 +73,19 @@ def _frozen(
     root: Path, past: Sequence[EvaluationRecord], idea: Idea, manifest: Manifest, cell: ChosenCell
 ) -> Rate | None:
     """The rate of this very contest where it was begun before: a run goes on with that one."""
-    wanted = (idea.slug, idea.patch_sha, manifest.builds_on, cell.track.name, cell.budget.name, cell.metrics)
-    core_id = track_core_id(root, cell.track)
-    for one in reversed(past):
-        same = (one.slug, one.patch_sha, one.builds_on, one.track, one.budget, one.metrics) == wanted
-        if same and (one.claimed, one.core_id, one.invalidated) == (cell.claimed, core_id, None):
-            return None if to_be_run_again(one) else Rate(one.alpha, one.k)
-    return None
+    contest = ContestKey(
+        slug=idea.slug,
+        patch_sha=idea.patch_sha,
+        builds_on=manifest.builds_on,
+        track=cell.track.name,
+        budget=cell.budget.name,
+        metrics=cell.metrics,
+        claimed=cell.claimed,
+        core_id=track_core_id(root, cell.track),
+        data_id="",
+    )
+    one = begun(past, contest)
+    return Rate(one.alpha, one.k) if one else None
 
 
 def plan_cell(

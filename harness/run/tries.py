@@ -8,7 +8,7 @@ from pathlib import Path
 
 from harness.decide.stats import ALPHA
 from harness.records import promotions
-from harness.records.record import EvaluationRecord, Metric
+from harness.records.record import ContestKey, EvaluationRecord, Metric
 from harness.run import sandbox
 from harness.run.arms import track_core_id
 from harness.submission.manifest import Manifest
@@ -113,6 +113,15 @@ def of_one_idea(root: Path, past: Sequence[EvaluationRecord], idea: Idea) -> lis
         and f"{one.slug}@{one.patch_sha}" not in forced
         and not (to_be_run_again(one) and one.patch_sha == idea.patch_sha)
     ]
+
+
+def begun(past: Sequence[EvaluationRecord], contest: ContestKey) -> EvaluationRecord | None:
+    """This very contest, open or closed, where it was begun before and stands; without a data id on whichever data."""
+    for one in reversed(past):
+        wanted = contest._replace(data_id=contest.data_id or one.data_id)
+        if one.contest == wanted and one.invalidated is None and not to_be_run_again(one):
+            return one
+    return None
 
 
 def to_be_run_again(evaluation: EvaluationRecord) -> bool:
