@@ -5,11 +5,13 @@ from __future__ import annotations
 import itertools
 import os
 import re
+import textwrap
 from collections.abc import Iterable, Sequence
 
 from harness.board.markdown import duration, escape, interval, number
 from harness.bot.github import Comment, GitHub
 from harness.bot.page import CellPart, CheckPart, FaultPart, JobPart, Page, PlanPart
+from harness.decide.cells import ACCEPTED
 from harness.submission.files import is_hidden, name_of
 
 MARKER = "<!-- blueberry-bot: the one comment of this pull request -->"
@@ -21,6 +23,7 @@ _MEASURED = re.compile(
     r"<!-- measured: ([0-9a-f]{64} [0-9a-f]{16}) ([a-z0-9-]{1,40}) ([0-9A-Za-z]{1,8}) ([A-Z_]{1,20}) -->"
 )
 _WIDTH = 41  # columns of an interval's picture
+_LINE = 72  # columns of a reason
 
 _STATES = {
     "waiting": "waits",
@@ -47,7 +50,8 @@ def put(github: GitHub, number_: int, body: str, login: str | None = None) -> in
     earlier = [match for line in above if line not in told and (match := _MEASURED.fullmatch(line))]
     before = [f"{match[2]} at {match[3]}: {match[4]}" for match in earlier]
     said = [f"Measured before, of this patch or an earlier one: {'; '.join(before)}.", ""] if before else []
-    kept = "\n".join([MARKER, *above, *said, *lines[1 + len(told) :]])
+    head, rest = lines[1 + len(told) : 3 + len(told)], lines[3 + len(told) :]
+    kept = "\n".join([MARKER, *above, *head, *said, *rest])
     if kept != own.body:
         github.edit_comment(own.id, kept)
     return own.id
@@ -199,6 +203,7 @@ def _verdict_lines(job: JobPart, page: Page, repository: str) -> list[str]:
 
 
 def _facts(cell: CellPart) -> list[tuple[str, str]]:
+    why = textwrap.wrap(_code_line(cell.reason), _LINE) if cell.verdict not in ACCEPTED else []
     facts = [
         ("gain", f"{number(cell.gain, sign=True)} {interval(cell.interval)}".rstrip()),
         ("time", f"x {number(cell.time_ratio, 3)} {interval(cell.time_interval, 3)}".rstrip()),
@@ -210,7 +215,7 @@ def _facts(cell: CellPart) -> list[tuple[str, str]]:
     if cell.confirm is not None:
         again = f"{number(cell.confirm.gain, sign=True)} on fresh seeds and the test split"
         facts.append(("again", f"{again}, {cell.confirm.done} of {cell.confirm.needed} pairs"))
-    return facts
+    return [("" if line else "why", text) for line, text in enumerate(why)] + facts
 
 
 def picture(gain: float, bounds: tuple[float, float]) -> str:

@@ -85,6 +85,7 @@ class CellPart(_Closed):
     budget: Word
     metric: Metric
     verdict: TopVerdict
+    reason: Line = ""
     pairs: Count
     max_pairs: Count
     gain: Finite | None = None
@@ -212,12 +213,16 @@ def check_part(result: CheckResult) -> CheckPart:
 def cell_parts(answer: dict[str, Any]) -> tuple[CellPart, ...]:
     """The cells of what `blueberry run --json` printed, as far as a comment shows them."""
     wanted = CellPart.model_fields.keys()
-    return tuple(CellPart.model_validate({key: _held(cell.get(key)) for key in wanted}) for cell in answer["cells"])
+    return tuple(
+        CellPart.model_validate({key: _held(cell[key]) for key in wanted if key in cell}) for cell in answer["cells"]
+    )
 
 
 def _held(value: Any) -> Any:
-    """The same, with every number brought back to what a comment shows at most."""
+    """The same, with every number and word brought back to what a comment shows at most."""
     match value:
+        case str():
+            return cut(value)
         case float():
             return max(-LARGEST, min(LARGEST, value))
         case list() | tuple():

@@ -146,8 +146,8 @@ class Cell:
     def to_json(self) -> dict[str, object]:
         """The keys that other programs rely on; `confirm` is None until an accepted claim has a pair on fresh seeds."""
         names = (
-            "track budget metric verdict pairs max_pairs gain interval p alpha time_ratio time_interval net_gain rho"
-            " s0 d0 round"
+            "track budget metric verdict reason pairs max_pairs gain interval p alpha time_ratio time_interval net_gain"
+            " rho s0 d0 round"
         )
         values = {name: getattr(self, name) for name in names.split()}
         values["confirm"] = self.confirm.to_json() if self.confirm is not None and self.confirm.done else None

@@ -49,9 +49,12 @@ def unlike_the_bank(
     if cell.fades:
         return f"fades from {cell.gain:.4f} to {confirm.gain:.4f} on the test split"
     known = evaluation.s0_df if cell.metric == "loss" else evaluation.s0_time_df
-    if cell.d0 and cell.s0 and scatter_p([values, confirm.values], cell.s0, known or FILLED_DF) < WILD:
-        return "its pairs scatter more than the noise that its bar was made for"
-    return None
+    if not cell.d0 or not cell.s0:
+        return None
+    p = scatter_p([values, confirm.values], cell.s0, known or FILLED_DF)
+    return (
+        f"its pairs scatter more than the noise that its bar was made for (F-test, p = {p:.1e})" if p < WILD else None
+    )
 
 
 def beyond_belief(cell: Cell, confirm: Confirmation, evaluation: EvaluationRecord, fresh: Sequence[Pair]) -> str | None:

@@ -57,7 +57,7 @@ def with_text(text: str) -> Page:
     jobs = [
         {**JOB, "track": text[:60], "budget": text[:60], "state": "running", "live": text},
         {**JOB, "state": "refused", "reason": text},
-        done(faults=[fault], track=text[:60]),
+        done(faults=[fault], track=text[:60], cells=[{**CELL, "verdict": "REVIEW_TRADEOFF", "reason": text}]),
     ]
     plans = [{"track": text[:60], "budget": text[:60], "metric": "loss", "pairs_at_most": 3}]
     return page(text, check=check, jobs=jobs, plans=plans, notes=[text])
@@ -155,6 +155,16 @@ def test_the_gain_that_is_published_stands_beside_the_one_that_decided() -> None
     assert "| +0.0123 | +0.0101 |" in body
     body = render(page(jobs=[done(verdict="REJECT_NO_GAIN", cells=[{**CELL, "confirm": None}])]), "owner/name")
     assert "fresh seeds and" not in body and "| +0.0123 | – |" in body
+
+
+def test_what_is_not_accepted_says_why_in_lines_that_fit_the_box() -> None:
+    first = "the gain was confirmed, but its pairs scatter more than the noise that"
+    second = "its bar was made for (F-test, p = 1.1e-03)"
+    waits = {**CELL, "verdict": "REVIEW_TRADEOFF", "reason": f"{first} {second}"}
+    body = render(page(jobs=[done(cells=[waits])]), "owner/name")
+    assert f"  why      {first}\n           {second}\n  gain " in body
+    accepted = render(page(jobs=[done(cells=[{**CELL, "reason": first}])]), "owner/name")
+    assert first not in accepted
 
 
 def test_a_verdict_on_an_older_head_says_so() -> None:

@@ -116,6 +116,7 @@ def test_a_commit_that_was_measured_is_not_drawn_again_by_a_machine_that_has_for
     assert told == {(contest(page.check), "llm-tiny", budget) for budget in ("test", "smoke")}
     (body,) = [one.body for one in github.comments(number) if one.author == github.login()]
     assert "Measured before, of this patch or an earlier one: llm-tiny at test: CONFIRMED." in body
+    assert body.index("### Blueberry") < body.index("Measured before") < body.index("**Every rule holds.**")
 
 
 def test_a_word_is_for_one_cell(hub: Hub, number: int) -> None:

@@ -15,13 +15,13 @@ from scipy import stats as scipy_stats
 from harness.decide.cells import TOP_ORDER, Cell, judge_cell, overall_verdict
 from harness.decide.decision import decide
 from harness.decide.doubts import WILD
-from harness.decide.stats import bar, moderated_t, repeated_interval, scatter_p
+from harness.decide.stats import FILLED_DF, bar, moderated_t, repeated_interval, scatter_p
 from harness.errors import MachineError
 
 Make = Callable[..., Any]
 MID = [0.012, 0.007, 0.014, 0.009, 0.011, 0.010]  # accepted at the fourth pair
 KEYS = (
-    "track budget metric verdict pairs max_pairs gain interval p alpha time_ratio time_interval net_gain"
+    "track budget metric verdict reason pairs max_pairs gain interval p alpha time_ratio time_interval net_gain"
     " rho s0 d0 round confirm"
 )
 
@@ -72,6 +72,7 @@ def test_a_cell_has_exactly_the_keys_that_other_programs_rely_on(judge: Make) ->
         10,
         "decide",
     )
+    assert written["reason"] == judge(MID).reason != ""
     assert written["gain"] == pytest.approx(0.0105)
     assert written["interval"] == pytest.approx([0.0007, 0.0203], abs=5e-5)
     assert written["p"] == pytest.approx(0.0143, abs=5e-5)
@@ -461,6 +462,8 @@ def test_a_confirmed_gain_whose_pairs_scatter_beyond_the_bank_goes_to_people(
     assert judge_cell(bank, runs, "loss").confirm.confirmed
     noisy = judge_cell(bank, [*run_files([0.03, 0.031]), *run_files(wild, round="confirm")], "loss")
     assert noisy.verdict == "REVIEW_TRADEOFF" and "scatter more than the noise" in noisy.reason
+    p = scatter_p([[0.03, 0.031], wild], 0.004, FILLED_DF)
+    assert f"F-test, p = {p:.1e}" in noisy.reason
     assert noisy.confirm.confirmed, "what was measured is shown"
     own = evaluation_file(s0=0.004, d0=0.0)  # judged by its own spread alone
     wide = judge_cell(own, [*run_files([0.03, 0.031, 0.029]), *run_files(wild, round="confirm")], "loss")
