@@ -13,6 +13,9 @@ import pytest
 
 from harness.records import ledger
 from harness.records.store import Store
+from harness.run.arms import track_core_id
+from harness.tracks import track_named
+from tests.bot.measured import measured
 from tests.conftest import COMMAND, REPOSITORY, Project
 
 
@@ -135,6 +138,22 @@ def board(make_project: Callable[[str], Project]) -> tuple[Project, str]:
     shutil.copytree(REPOSITORY / "leaderboard" / "runs" / name, store.folder / "runs" / name)
     ledger.append(store, name)
     return made, name
+
+
+def test_a_board_with_a_gain_that_knew_nothing_of_an_earlier_try_fails_its_check(
+    make_project: Callable[[str], Project],
+) -> None:
+    """Two branches were merged, each measured with nothing but its own tries in sight."""
+    project = make_project("merged")
+    own = {"core_id": track_core_id(project.root, track_named("llm-tiny")), "provisional": False, "program": None}
+    measured(project.root, "an-idea", "a" * 64, salt="1", opened="2026-01-01T00:00:00+00:00", revoked=True, **own)
+    gain = measured(project.root, "an-idea", "b" * 64, salt="2", opened="2026-01-02T00:00:00+00:00", **own)
+    (said,) = project.json("leaderboard")["lenient"]
+    assert said.startswith(f"{gain.id} was held to an error rate of 0.02 for 1 claims, and earlier tries leave 0.01")
+    assert project.json("leaderboard", "--check", exit_code=1)["lenient"] == [said]
+    assert f"{said}: `blueberry invalidate` it under `drawn-twice`" in project.call("leaderboard", "--check").stderr
+    project.json("invalidate", gain.id, "--rule", "drawn-twice", "--why", "an earlier try was not known")
+    assert project.json("leaderboard")["lenient"] == [] and project.json("leaderboard", "--check")["ok"]
 
 
 def test_an_evaluation_that_broke_a_rule_stays_on_the_board_with_the_reason_and_is_no_record(

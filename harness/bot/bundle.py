@@ -13,15 +13,15 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from harness.bot.head import LIMITS, Head
 from harness.bot.queue import Job
 from harness.bot.zipped import is_zip, read_bounded, unzip, zipped
-from harness.decide.cells import ACCEPTED, judge_cell
+from harness.decide.cells import judge_cell
 from harness.errors import HarnessError, SubmissionError
 from harness.records import ledger
 from harness.records.atomic import write_atomically
 from harness.records.record import ContestKey, EvaluationRecord, RunRecord
 from harness.records.store import Store, sha256
 from harness.rules import fault
+from harness.run.leniency import lenient
 from harness.run.promises import broken_promise
-from harness.run.tries import Idea, rate_of
 from harness.submission.root import is_slug
 
 ENTRY = "bundle.json"
@@ -182,26 +182,10 @@ def _objection(
     if other is not None:  # of two draws the first to be begun counts, whichever way it went
         first = ", and was begun BEFORE it: `blueberry invalidate` the later one under `drawn-twice`, then take this"
         return f"measures what {other.id} has measured{first if evaluation.opened < other.opened else ''}"
-    before = [one for one in past if (one.opened, one.id) < (evaluation.opened, evaluation.id)]
-    cell = evaluation.track, evaluation.budget, evaluation.metrics, evaluation.claimed, evaluation.data_id
-    rate = rate_of(root, before, Idea.measured(evaluation), *cell)
-    lenient = evaluation.alpha > rate.alpha or evaluation.k < rate.k
-    if lenient and _gains(evaluation, files):
-        held, asked = (f"{each.alpha:.4g} for {each.k} claims" for each in (evaluation, rate))
-        again = f"`blueberry run {evaluation.slug} --official` on this board"
-        return f"was held to an error rate of {held}, and earlier tries leave {asked}: {again}"
-    return ""
-
-
-def _gains(evaluation: EvaluationRecord, files: Mapping[str, bytes]) -> bool:
-    """Whether it may come to a record; what was rejected counts as a try however lenient its test was."""
     prefix = f"{BOARD}/runs/{evaluation.id}/"
-    runs = [RunRecord.model_validate_json(content) for name, content in files.items() if name.startswith(prefix)]
-    cells = [judge_cell(evaluation, runs, metric) for metric in evaluation.metrics]
-    return any(
-        cell.verdict in (*ACCEPTED, "REVIEW_TRADEOFF") and not (cell.confirm and cell.confirm.confirmed is False)
-        for cell in cells
-    )
+    runs = (RunRecord.model_validate_json(content) for name, content in files.items() if name.startswith(prefix))
+    why = lenient(root, evaluation, runs, past)  # what was rejected counts as a try however lenient its test was
+    return f"{why}: `blueberry run {evaluation.slug} --official` on this board" if why else ""
 
 
 def put_files(root: Path, files: Mapping[str, bytes]) -> None:
