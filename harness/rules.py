@@ -141,9 +141,9 @@ _RULES = (
     Rule(
         "patch-encoding",
         "patch",
-        "a patch that is not UTF-8",
-        "it could not be reviewed",
-        "save the edited files as UTF-8, then `blueberry pack SLUG`",
+        "a patch that is not UTF-8, or a file that declares another encoding",
+        "it could not be reviewed: Python would run something else than what is shown",
+        "save the edited files as UTF-8, without a line that names another, then `blueberry pack SLUG`",
     ),
     Rule(
         "patch-characters",

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import os
 import re
+import resource
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from harness.bot.connection import redact
 from harness.errors import Fault, MachineError, SubmissionError, UsageError
 from harness.rules import MAX_MANIFEST_KIB, fault
-from harness.submission.git import FETCHED, git, git_bounded
+from harness.submission.git import FETCHED, UNPACKED_S, git, git_bounded
 from harness.submission.manifest import FILE as MANIFEST
 from harness.submission.patch import FILE as PATCH
 from harness.submission.patch import MAX_READ, limited
@@ -25,6 +27,8 @@ LIMITS = {MANIFEST: MAX_MANIFEST_KIB * 1024, PATCH: MAX_READ, README: MAX_README
 MAX_PATHS = 1_000  # changed paths that are looked at
 MAX_LISTED = 1 << 20  # bytes of git's list of them
 PATIENCE_S = 30.0  # for that list
+# What git says, and nothing else, where what unpacks for it was killed
+_KILLED = "fails: fatal: fetch-pack: invalid index-pack output"
 _LINKS = {"120000": "pull-file", "160000": "pull-file"}
 _ENTRY = re.compile(rb":(\d{6}) (\d{6}) ([0-9a-f]+) ([0-9a-f]+) ([A-Z])\d*")
 
@@ -46,8 +50,8 @@ class Head:
 def fetch(repository: Path, number: int, remote: str = "origin") -> str:
     """Fetches the head of a pull request as objects alone, and answers its commit.
 
-    A fork can hold gigabytes; what is too much for one pack of FETCHED bytes is not taken, leaves nothing behind, and
-    is a SubmissionError.
+    A fork can hold gigabytes, and a small pack hours of unpacking; what is too much for one pack of FETCHED bytes, or
+    takes more than UNPACKED_S, is not taken, leaves nothing behind, and is a SubmissionError.
     """
     ref = f"refs/blueberry/pull/{number}"
     # Nothing that cleans up may run under the limit of a fetch: a later fetch of main does that
@@ -65,16 +69,17 @@ def fetch(repository: Path, number: int, remote: str = "origin") -> str:
     silent = ("--quiet", "--no-tags", "--no-recurse-submodules", "--no-write-fetch-head")
     refs = f"+refs/pull/{number}/head:{ref}"
     started = time.time()
+    limits = {resource.RLIMIT_FSIZE: FETCHED, resource.RLIMIT_CPU: UNPACKED_S}
     try:
-        _git(repository, *kept, *slow, "fetch", *silent, remote, refs, most=FETCHED)
+        _git(repository, *kept, *slow, "fetch", *silent, remote, refs, limits=limits)
     except MachineError as error:
         packs = _git(repository, "rev-parse", "--path-format=absolute", "--git-path", "objects/pack").decode().strip()
         halves = [half for half in Path(packs).glob("tmp_*") if half.stat().st_mtime > started - 2]
         whole = [half for half in halves if half.stat().st_size >= FETCHED]
         for half in halves:
             half.unlink(missing_ok=True)
-        if whole:
-            what = f"brings more than {FETCHED >> 20} MiB"
+        what = f"brings more than {FETCHED >> 20} MiB" if whole else f"takes more than {UNPACKED_S} s to unpack"
+        if whole or (_KILLED in error.faults[0].what and time.time() - started > UNPACKED_S / (os.cpu_count() or 1)):
             raise SubmissionError(fault("pull-file", f"pull request {number}", what)) from error
         raise
     return _git(repository, "rev-parse", "--verify", ref).decode().strip()
@@ -131,7 +136,11 @@ def write(head: Head, submissions: Path) -> Path:
 
 
 def _merge_base(repository: Path, base: str, sha: str) -> str:
-    done = git("merge-base", base, sha, cwd=repository, repository=True)
+    done = git("merge-base", base, sha, cwd=repository, repository=True, limits={resource.RLIMIT_CPU: UNPACKED_S})
+    if done.returncode < 0:
+        raise SubmissionError(
+            fault("pull-file", sha[:12], f"has a history that takes more than {UNPACKED_S} s to read")
+        )
     if done.returncode:
         fix = "fetch the whole history (`git fetch --unshallow`; in a workflow fetch-depth: 0)"
         raise MachineError(sha[:12], f"has no commit in common with {base} in this clone", fix)
@@ -181,12 +190,14 @@ def _files(repository: Path, sha: str, slug: str) -> Iterator[tuple[str, bytes]]
         yield name, _git(repository, "cat-file", "blob", blob)
 
 
-def _git(repository: Path, *arguments: str, missing: bytes | None = None, most: int | None = None) -> bytes:
-    done: subprocess.CompletedProcess[bytes] = git(*arguments, cwd=repository, repository=True, most=most)
+def _git(
+    repository: Path, *arguments: str, missing: bytes | None = None, limits: Mapping[int, int] | None = None
+) -> bytes:
+    done: subprocess.CompletedProcess[bytes] = git(*arguments, cwd=repository, repository=True, limits=limits)
     if done.returncode and missing is not None:
         return missing
     if done.returncode:
-        said = redact(done.stderr.decode("utf-8", "replace")).strip().split("\n")[-1][:200]
+        said = "; ".join(redact(done.stderr.decode("utf-8", "replace")).strip().split("\n")[-2:])[-200:]
         verb = next(word for word in arguments if not word.startswith("-") and "=" not in word)
         raise MachineError(f"git {verb}", f"fails: {said}", f"check the clone {repository} and its remote")
     return done.stdout

@@ -18,6 +18,7 @@ Metric = Literal["loss", "speed"]
 
 
 Finite = Annotated[float, Field(allow_inf_nan=False)]
+Loss = Annotated[float, Field(allow_inf_nan=False, ge=-1e40, le=1e40)]  # float32 ends before, and its square is finite
 
 
 class _Frozen(BaseModel):
@@ -103,7 +104,7 @@ class RunRecord(_Frozen):
     evaluation: str  # id of the EvaluationRecord (or calibration) that ordered it
     spec: RunSpec
     status: Status
-    loss: Finite | None = None  # on validation; on test in the confirm round
+    loss: Loss | None = None  # on validation; on test in the confirm round
     metrics: Metrics = Metrics()
     tokens_served: int = 0  # by the judge's meter
     unique_tokens: int = 0  # different ones within the budget; fewer than served where passes repeat
@@ -111,7 +112,7 @@ class RunRecord(_Frozen):
     score_seconds: Finite | None = None  # of scoring and of the audit, start-up included; outside the clock as well
     audit_seconds: Finite | None = None
     setup_seconds: Finite | None = None  # start, build and warm-up, before the clock
-    curve: tuple[tuple[int, Finite, Finite], ...] = ()  # (tokens, train loss as the worker says, seconds)
+    curve: tuple[tuple[int, Loss, Finite], ...] = ()  # (tokens, train loss as the worker says, seconds)
     model: ModelFacts | None = None
     audits: tuple[AuditResult, ...] = ()
     checkpoint_sha256: str | None = None

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import datetime
 import functools
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -171,16 +171,23 @@ def _check_official(contest: Contest, banks: Banks) -> None:
     if banks.kappa is None and contest.budget.listed:
         fix = f"blueberry baseline --track {contest.track.name} --budget {contest.budget.name} --official"
         raise MachineError(cell, "no exchange rate, so nobody could tell a gain that is too good to be true", fix)
-    for parent in contest.manifest.builds_on:
-        if not any(_confirms(parent, evaluation, contest) for evaluation in contest.store.evaluations()):
+    known, parents = contest.store.evaluations(), contest.manifest.builds_on
+    for number, parent in enumerate(parents):
+        if not any(_confirms(parent, parents[:number], evaluation, contest) for evaluation in known):
             what = f"builds on {parent[:60]}, which is no confirmed record of {contest.track.name} on today's core"
-            raise UsageError(contest.slug, what, "have that one confirmed first: both arms of a pair will carry it")
+            fix = "have that one confirmed first, given no other patch than those before it in `builds_on`"
+            raise UsageError(contest.slug, what, fix)
 
 
-def _confirms(patch: str, evaluation: EvaluationRecord, contest: Contest) -> bool:
-    """Whether it made a record of this slug@sha256, on the track and the core of a contest."""
-    same = (evaluation.track, evaluation.core_id) == (contest.track.name, contest.core_id)
-    if not same or not evaluation.closed or patch != f"{evaluation.slug}@{evaluation.patch_sha}":
+def _confirms(patch: str, below: Collection[str], evaluation: EvaluationRecord, contest: Contest) -> bool:
+    """Whether it made a record of this slug@sha256 on the track, core and data of a contest, given no patch but those
+    `below` it there: what is good given another may do harm without it, and undoing that would pass for a gain."""
+    same = (evaluation.track, evaluation.core_id, evaluation.data_id)
+    if same != (contest.track.name, contest.core_id, contest.data.data_id) or not set(evaluation.builds_on) <= set(
+        below
+    ):
+        return False
+    if not evaluation.closed or evaluation.invalidated or patch != f"{evaluation.slug}@{evaluation.patch_sha}":
         return False
     return cells.overall_verdict(outcome_of(contest.store, evaluation).cells) == "CONFIRMED"
 

@@ -21,6 +21,8 @@ from harness.run.saved import Curve, Saves
 from harness.tracks import Track
 
 GRACE_S = 60.0  # on top of the slowest acceptable training time
+LATE_S = 60.0  # from the request for a state to its coming; the core gives it after the update that it is in
+LARGEST_TOLD = 1e30  # train loss: what squares to a finite number and can be drawn
 LONGEST_CURVE = 1_000  # points kept of what a worker reports; the core's own trainer sends about a hundred
 
 
@@ -100,12 +102,15 @@ def train(
             began = time.monotonic()
             start = began - (before.seconds if before else 0.0)
             channel.deadline = start + min(GRACE_S, arm.patience_s) + tokens / track.slowest_tokens_per_s
-            curve = _serve(channel, feed, start, tick, saves, before.curve if before else ())
+            curve, least = _serve(channel, feed, start, tick, saves, before.curve if before else ())
             done = stage.answer(channel, "done")
             checkpoint.freeze(fd)  # before the clock stops, so that nothing can be added on time that is not counted
             seconds = time.monotonic() - start
             late = {name: done.get(name) for name in ("steps", "peak_memory_bytes", "unmoved")}
             told = _model_facts({**ready, **late})  # the rest was said before the clock started, and stays so
+        if least is not None and 2 * least < os.fstat(fd).st_size:
+            what = f"a state of {least:,} bytes, from which no run could go on: `snapshot` leaves out what it has"
+            raise stage.StageError("crashed", f"train: saves {what}")
         sealed = checkpoint.seal(fd)
     except checkpoint.CheckpointError as error:
         os.close(fd)
@@ -154,13 +159,16 @@ def rehearse(arm: stage.Arm, track: Track) -> int | None:
         os.close(fd)
 
 
-def _serve(channel: wire.Channel, feed: Feed, start: float, tick: Tick, saves: Saves | None, before: Curve) -> Curve:
+def _serve(
+    channel: wire.Channel, feed: Feed, start: float, tick: Tick, saves: Saves | None, before: Curve
+) -> tuple[Curve, int | None]:
     """Answers requests for tokens until the meter is empty. Points of the curve are the worker's word.
 
-    A worker's state is taken once each time that it has been asked for, and on to the disk as it comes.
+    A worker's state is taken once each time that it has been asked for, and on to the disk as it comes. It costs time
+    on the clock, so it has to come: within LATE_S, and whole. Answers the bytes of the smallest beside the curve.
     """
-    curve = list(before)
-    saved_at, wanted = time.monotonic(), False
+    curve, least = list(before), None
+    saved_at, wanted, asked_at = time.monotonic(), False, 0.0
     while True:
         request = stage.answer(channel, *(("take", "state") if wanted else ("take",)))
         now = time.monotonic() - start
@@ -168,28 +176,33 @@ def _serve(channel: wire.Channel, feed: Feed, start: float, tick: Tick, saves: S
         curve += [(tokens, loss, round(now, 3)) for tokens, loss in points]
         if request["kind"] == "state":
             assert saves is not None, "a state is asked for only where there is a place for it"
-            stage.number(request, "bytes", 1, saves.largest)
+            size = stage.number(request, "bytes", 1, saves.largest)
+            least = size if least is None else min(least, size)
             saves.put(feed.served, now, tuple(curve), channel.pieces(request))  # all that was served is trained on
             saved_at, wanted = time.monotonic(), False
             continue
+        if wanted and time.monotonic() - asked_at > LATE_S:
+            what = "was asked for its state and goes on without: `stream.report` belongs after every update"
+            raise stage.StageError("crashed", f"train: {what}")
         tick(feed.served, curve[-1][1] if curve else None, now)
         batch = feed.answer(request)
         if batch is None:
             channel.send({"kind": "end"})
-            return tuple(curve)
-        wanted = wanted or (saves is not None and time.monotonic() - saved_at >= saves.every_s)
+            return tuple(curve), least
+        if saves is not None and not wanted and time.monotonic() - saved_at >= saves.every_s:
+            wanted, asked_at = True, time.monotonic()
         channel.send({"kind": "batch", "save": wanted}, batch)
 
 
 def _points(request: dict[str, Any]) -> list[tuple[int, float]]:
     points = request.get("points", [])
     try:
-        found = [(int(tokens), round(float(loss), 5)) for tokens, loss in points[:4]]
+        found = [(int(tokens), float(loss)) for tokens, loss in points[:4]]
     except (TypeError, ValueError, OverflowError, LookupError) as error:
         raise wire.WireError("progress points that are not numbers") from error
     if not all(math.isfinite(loss) and 0 <= tokens < 1 << 53 for tokens, loss in found):
         raise wire.WireError("progress points out of bounds")
-    return found
+    return [(tokens, round(max(-LARGEST_TOLD, min(LARGEST_TOLD, loss)), 5)) for tokens, loss in found]
 
 
 def _share(value: object) -> float | None:

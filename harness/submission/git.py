@@ -7,20 +7,22 @@ import resource
 import signal
 import subprocess
 import threading
+from collections.abc import Mapping
 from pathlib import Path
 
 from harness.errors import MachineError
 
 FETCHED = 1 << 28  # bytes of one file that a fetch may write: what it brings is one pack
+UNPACKED_S = 120  # processor time that it may take to unpack: a thousandth of its size is enough to say "all zeros"
 MEMORY = 1 << 28  # bytes that git may have for a stranger's objects: it keeps a whole list before it prints it
 
 
 def git(
-    *arguments: str, cwd: Path, stdin: bytes = b"", repository: bool = False, most: int | None = None
+    *arguments: str, cwd: Path, stdin: bytes = b"", repository: bool = False, limits: Mapping[int, int] | None = None
 ) -> subprocess.CompletedProcess[bytes]:
     """Run git in `cwd` and return what it said, whatever the exit status; raises MachineError without git.
 
-    `most` is the number of bytes that it may write into one file.
+    `limits` are resource limits, as setrlimit has them: of each process that git starts.
 
     `repository=False` makes git see no repository at all: inside a subdirectory of one, `git apply` skips every file
     and exits 0. Configuration is shut out too (apply.whitespace=fix would edit the patch on the way).
@@ -35,6 +37,11 @@ def git(
             "GIT_ATTR_NOSYSTEM": "1",
         }
         arguments = ("-c", f"core.attributesFile={os.devnull}", *arguments)
+
+    def limited() -> None:
+        for name, most in (limits or {}).items():
+            resource.setrlimit(name, (most, most))
+
     try:
         return subprocess.run(
             ["git", *arguments],
@@ -43,7 +50,7 @@ def git(
             input=stdin,
             capture_output=True,
             check=False,
-            preexec_fn=None if most is None else lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (most, most)),
+            preexec_fn=limited if limits else None,
         )
     except FileNotFoundError:
         raise _missing() from None

@@ -7,6 +7,8 @@ comments, the added text has to compress as code does.
 from __future__ import annotations
 
 import ast
+import io
+import tokenize
 import warnings
 import zlib
 from dataclasses import dataclass
@@ -35,8 +37,8 @@ class Source:
 
 
 def read_source(path: str, text: str, added: frozenset[int]) -> Source:
-    """The faults of a patched file (it does not parse, or a literal gains too many characters in its `added` lines),
-    and what its literals gain together.
+    """The faults of a patched file (it does not parse, Python would read it in another encoding, or a literal gains too
+    many characters in its `added` lines), and what its literals gain together.
 
     A literal here is a constant, a collection of constants, or constants joined by operators; of a mixed collection
     its constant parts are summed. A line that the patch leaves alone counts nothing, so a long docstring may be mended.
@@ -44,6 +46,9 @@ def read_source(path: str, text: str, added: frozenset[int]) -> Source:
     """
     reader = _Reader(text.split("\n"), added)
     try:
+        encoding, _ = tokenize.detect_encoding(io.BytesIO(text.encode()).readline)
+        if encoding != "utf-8":  # Python would run other lines than those that are shown, and judged here
+            return Source((fault("patch-encoding", f"{path}:1", f"asks Python to read it as {encoding}"),), 0)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # a doubtful escape is Python's to report, when the module is imported
             tree = ast.parse(text)

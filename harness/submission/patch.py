@@ -100,15 +100,29 @@ def digest(core: Core) -> str:
     return state.hexdigest()
 
 
+def of_track(core: Core, files: Iterable[str]) -> dict[str, bytes]:
+    """A track's `core_files`, and those that no track names, as a promotion may add them: each track might run them."""
+    named = {f"model_core/{name}" for name in files}
+    return {path: content for path, content in core.items() if path in named or path not in CONTRACT}
+
+
 def core_digest(folder: Path, files: Iterable[str] | None = None) -> str:
-    """Digest of a model_core folder, or of some of its files (a track's `core_files`).
+    """Digest of a model_core folder, or of what a track with these `core_files` runs of it.
 
     Raises MachineError where one of them is missing.
     """
-    core = read_core(folder)
+    return _digest_of(read_core(folder), files)
+
+
+def _digest_of(core: Core, files: Iterable[str] | None) -> str:
     if files is None:
         return digest(core)
-    return digest(_chosen(core, files))
+    files = tuple(files)
+    missing = [name for name in files if f"model_core/{name}" not in core]
+    if missing:
+        fix = "restore it: `git checkout -- model_core`"
+        raise MachineError(f"model_core/{missing[0]}", "is not in the core", fix)
+    return digest(of_track(core, files))
 
 
 def check(root: Path, folder: Path) -> CheckResult:
@@ -132,7 +146,7 @@ def check(root: Path, folder: Path) -> CheckResult:
         faults += error.faults
     if reading and manifest:
         faults += [] if manifest.base else [fault("manifest-base", place(folder, MANIFEST), "has no `base`")]
-        warnings += _warnings(folder, manifest, reading, digest(core))
+        warnings += _warnings(folder, manifest, reading, below[-1], digest(core))
     if reading and not faults:
         with tempfile.TemporaryDirectory(prefix="blueberry-check-") as dest:
             faults += _git_faults(folder, below[-1], reading, Path(dest))
@@ -344,21 +358,13 @@ def _copied(root: Path, dest: Path, files: Iterable[str] | None, reading: _Readi
     core = read_core(root / "model_core")
     return PatchedCore(
         folder=dest / "model_core",
-        core_id=digest(core if files is None else _chosen(core, files)),
+        core_id=_digest_of(core, files),
         core_digest=digest(core),
         patched_digest=core_digest(dest / "model_core"),
         patch_sha=reading.sha if reading else None,
         added=reading.diff.added if reading else 0,
         removed=reading.diff.removed if reading else 0,
     )
-
-
-def _chosen(core: Core, files: Iterable[str]) -> dict[str, bytes]:
-    wanted = [f"model_core/{name}" for name in files]
-    missing = [path for path in wanted if path not in core]
-    if missing:
-        raise MachineError(missing[0], "is not in the core", "restore it: `git checkout -- model_core`")
-    return {path: core[path] for path in wanted}
 
 
 def _slug_faults(root: Path, folder: Path) -> list[Fault]:
@@ -369,11 +375,11 @@ def _slug_faults(root: Path, folder: Path) -> list[Fault]:
     return [fault("manifest-slug", f"{folder.parent.name}/{folder.name}", f"{other}/ has an arm of the same name")]
 
 
-def _warnings(folder: Path, manifest: Manifest, reading: _Reading, today: str) -> list[str]:
+def _warnings(folder: Path, manifest: Manifest, reading: _Reading, core: Core, today: str) -> list[str]:
     warnings = []
-    touched = {change.path.removeprefix("model_core/") for change in reading.diff.changes}
+    touched = {change.path for change in reading.diff.changes}
     for name in dict.fromkeys(claim.track for claim in manifest.claims):
-        if touched.isdisjoint(TRACKS[name].core_files):
+        if touched.isdisjoint(of_track(core, TRACKS[name].core_files)):
             warnings.append(f"the patch touches no file that {name} runs: expect a gain of exactly 0 there")
     if manifest.base and manifest.base != today:
         warnings.append("the core has changed since this was packed; it still fits, line for line")

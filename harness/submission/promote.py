@@ -16,7 +16,7 @@ from harness.records.promotions import Promotion
 from harness.submission.literals import read_source
 from harness.submission.manifest import load_manifest
 from harness.submission.merge import merge
-from harness.submission.patch import Core, patch_sha, patched, stacked
+from harness.submission.patch import Core, of_track, patch_sha, patched, stacked
 from harness.submission.root import is_slug
 from harness.tracks import TRACKS, Track
 
@@ -105,7 +105,7 @@ def _applies(root: Path, folder: Path, core: Core, inside: Sequence[str]) -> boo
 def moved_tracks(before: Core, after: Core) -> Iterator[Track]:
     """The tracks that run a file which is not what it was."""
     for track in TRACKS.values():
-        if any(before.get(f"model_core/{name}") != after.get(f"model_core/{name}") for name in track.core_files):
+        if of_track(before, track.core_files) != of_track(after, track.core_files):
             yield track
 
 

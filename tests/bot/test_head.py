@@ -196,6 +196,24 @@ def test_a_head_of_any_size_fills_no_disk(repositories: Repositories, monkeypatc
     assert {path.name for path in pack.iterdir()} == before
 
 
+@pytest.mark.long
+def test_a_small_head_that_is_long_to_unpack_is_given_up_in_time(
+    repositories: Repositories, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A pack of a thousandth of its size: within its limit, it could hold a worker for an hour."""
+    clone, _ = pushed(repositories)
+    fill(repositories[2])
+    git(repositories[2].root, "config", "core.compression", "1")
+    git(Path(repositories[0]), "config", "receive.unpackLimit", "1")  # that it has little to do itself
+    with open(repositories[2].root / "submissions" / "gain" / "README.md", "wb") as file:
+        file.truncate(900 << 20)
+    monkeypatch.setattr(module, "UNPACKED_S", 1)
+    with pytest.raises(SubmissionError, match="takes more than 1 s to unpack"):
+        pushed(repositories)
+    pack = Path(git(clone, "rev-parse", "--path-format=absolute", "--git-path", "objects/pack"))
+    assert not list(pack.glob("tmp_*"))
+
+
 def test_a_head_that_git_does_not_know_is_said(repositories: Repositories) -> None:
     clone = repositories[1].root
     with pytest.raises(MachineError, match="git fetch"):

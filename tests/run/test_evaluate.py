@@ -167,6 +167,7 @@ def test_an_official_row_needs_an_exchange_rate_and_confirmed_patches_below_it(t
         track=track_named("llm-tiny"),
         budget=budget_named("smoke"),
         core_id=below.core_id,
+        data=SimpleNamespace(data_id=below.data_id),
         manifest=SimpleNamespace(builds_on=(f"wide@{below.patch_sha}",)),
     )
     with pytest.raises(MachineError, match="baseline --track llm-tiny --budget smoke --official"):
@@ -181,6 +182,42 @@ def test_an_official_row_needs_an_exchange_rate_and_confirmed_patches_below_it(t
     for run in (*make_runs([0.03] * 4), *make_runs([0.03] * 4, round="confirm")):
         store.put_run(run.model_copy(update={"evaluation": "w"}))
     _check_official(contest, known)
-    contest.core_id = "another"
+    for changed in ({"core_id": "another"}, {"data": SimpleNamespace(data_id="other text")}):
+        with pytest.raises(UsageError, match="no confirmed record"):
+            _check_official(SimpleNamespace(**{**vars(contest), **changed}), known)  # type: ignore[arg-type]
+    store.put_evaluation(below.model_copy(update={"invalidated": "audit-causality: it leaks"}))
     with pytest.raises(UsageError, match="no confirmed record"):
         _check_official(contest, known)
+
+
+def test_a_record_given_another_patch_carries_nothing_without_that_one(tmp_path: Path) -> None:
+    """What is good given another may do harm alone, and undoing the harm would pass for a gain."""
+    store, gate = Store(tmp_path), f"gate@{'9' * 64}"
+    alone = make_evaluation(id="g", slug="gate", patch_sha="9" * 64, closed="1", budget="smoke")
+    given = make_evaluation(id="w", slug="wide", closed="1", budget="smoke", builds_on=(gate,))
+    kappa = make_evaluation(id="c", kind="calibration", slug="core", metrics=("loss", "speed"), kappa=None)
+    for evaluation in (alone, given, kappa):
+        store.put_evaluation(evaluation)
+    for name in ("g", "w"):
+        for run in (*make_runs([0.03] * 4), *make_runs([0.03] * 4, round="confirm")):
+            store.put_run(run.model_copy(update={"evaluation": name}))
+
+    def check(*builds_on: str) -> None:
+        contest: Any = SimpleNamespace(
+            official=True,
+            slug="idea",
+            store=store,
+            track=track_named("llm-tiny"),
+            budget=budget_named("smoke"),
+            core_id=given.core_id,
+            data=SimpleNamespace(data_id=given.data_id),
+            manifest=SimpleNamespace(builds_on=builds_on),
+        )
+        _check_official(contest, SimpleNamespace(kappa=0.5))  # type: ignore[arg-type]
+
+    wide = f"wide@{given.patch_sha}"
+    check(gate)
+    check(gate, wide)
+    for builds_on in ((wide,), (wide, gate)):
+        with pytest.raises(UsageError, match="builds on wide@"):
+            check(*builds_on)

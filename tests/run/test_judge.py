@@ -136,6 +136,29 @@ def test_a_state_is_taken_when_it_was_asked_for_and_once(tmp_path: Path, prepare
     assert latest is not None and (latest.served, bytes(latest.raw)) == (512, b"x" * 100)
 
 
+def test_a_state_that_was_asked_for_has_to_come(
+    tmp_path: Path, prepared: PreparedData, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Saving is on the clock: who leaves it out would be the faster for it."""
+    monkeypatch.setattr(judge, "LATE_S", 0.0)
+    with pytest.raises(StageError, match="was asked for its state and goes on without") as caught:
+        train(tmp_path, prepared, "ready()\nwhile take() is not None: pass\ndone()", saves=Saves(tmp_path / "s", 0.0))
+    assert caught.value.status == "crashed"
+
+
+def test_a_state_has_to_hold_what_a_run_could_go_on_from(tmp_path: Path, prepared: PreparedData) -> None:
+    with pytest.raises(StageError, match="saves a state of 9 bytes, from which no run could go on"):
+        body = f"ready()\ntake()\n{STATE.replace('100', '9')}take()\n{STATE}while take() is not None: pass\ndone()"
+        train(tmp_path, prepared, body, saves=Saves(tmp_path / "s", 0.0))
+
+
+def test_a_train_loss_beyond_what_can_be_drawn_is_kept_as_the_largest(tmp_path: Path, prepared: PreparedData) -> None:
+    told = "take(points=[(1, 1e308), (2, -1e308), (3, 8.123456)])"
+    trained = train(tmp_path, prepared, f"ready()\n{told}\nwhile take() is not None: pass\ndone()")
+    assert [loss for _, loss, _ in trained.curve] == [judge.LARGEST_TOLD, -judge.LARGEST_TOLD, 8.12346]
+    trained.checkpoint.close()
+
+
 @pytest.mark.parametrize(
     ("body", "saves", "says"),
     [

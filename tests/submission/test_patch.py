@@ -150,6 +150,16 @@ CASES = {
     "a patch that changes nothing": (_width("WIDTH = 4"), "patch-no-change", "leaves the core as it is"),
     "no Python": (_width("WIDTH = = 5"), "patch-syntax", "model_core/lm.py:5"),
     "endless nesting": (_new_file("model_core/a.py", *["x = ("], *["-" * 500] * 300, "1)"), "patch-syntax", "nested"),
+    "a comment that Python reads as code": (
+        _new_file("model_core/a.py", "# -*- coding: unicode_escape -*-", r"# tidy \u000aHIDDEN = 1"),
+        "patch-encoding",
+        "model_core/a.py:1: asks Python to read it as unicode_escape",
+    ),
+    "an encoding that there is not": (
+        _new_file("model_core/a.py", "#!/usr/bin/python", "# vim: set fileencoding=foo :", "x = 1"),
+        "patch-syntax",
+        "model_core/a.py:1",
+    ),
     "not UTF-8": (_width("WIDTH = 5").encode() + b"\xff", "patch-encoding", "0xff"),
     "a foreign header": (f"--- a/{_LM}\n+++ b/{_LM}\n@@ -1 +1 @@\n-x\n+y\n", "patch-format", "no part of a git diff"),
     "a mail signature": (_width("WIDTH = 5") + "-- \n2.39.5\n", "patch-format", "no part of a git diff"),

@@ -11,8 +11,9 @@ from harness.errors import MachineError, SubmissionError, UsageError
 from harness.records import promotions
 from harness.records.promotions import Promoted, Promotion
 from harness.submission import scratch
-from harness.submission.patch import digest, patch_sha, read_core
+from harness.submission.patch import check, core_digest, digest, patch_sha, read_core
 from harness.submission.promote import HISTORY, moved_tracks, promoted_core, standings, write
+from harness.tracks import TRACKS
 
 TABLE = "# Revisions\n\n| date | core | what |\n|---|---|---|\n| 2026-01-01 | `0000` | The first core. |\n"
 PATCH = Promoted(slug="wide", patch_sha="1" * 64, evaluations=("e",))
@@ -115,6 +116,22 @@ def test_only_the_tracks_that_run_a_changed_file_have_a_new_core(root: Path, pac
     core = read_core(root / "model_core")
     after = promoted_core(root, ["experts"], core)
     assert [track.name for track in moved_tracks(core, after)] == ["llm-moe"]
+
+
+def test_a_file_that_no_track_names_belongs_to_every_track(root: Path, packed: Pack) -> None:
+    """A promotion may add one, and a later one change nothing else: the rows before are not of that core."""
+    core = read_core(root / "model_core")
+    helped = {**core, "model_core/helper.py": b"SCALE = 1\n"}
+    changed = {**core, "model_core/helper.py": b"SCALE = 2\n"}
+    for before, after in ((core, helped), (helped, changed), (changed, core)):
+        assert [track.name for track in moved_tracks(before, after)] == list(TRACKS)
+    (root / "model_core" / "helper.py").write_text("SCALE = 1\n")
+    first = core_digest(root / "model_core", ["lm.py"])
+    assert first != digest({"model_core/lm.py": core["model_core/lm.py"]})
+    (root / "model_core" / "helper.py").write_text("SCALE = 2\n")
+    assert core_digest(root / "model_core", ["lm.py"]) != first
+    other = packed("helped", "SCALE = 2", "SCALE = 3", "helper.py")
+    assert not [said for said in check(root, other).warnings if "touches no file" in said]
 
 
 def test_core_history_and_record_are_written_together(root: Path, packed: Pack) -> None:
