@@ -138,8 +138,8 @@ class Taken:
         return "".join(f"; NOT taken: {one.id} {why}" for one, why in self.left)
 
 
-def take_records(root: Path, files: Mapping[str, bytes], asked: Collection[Asked], where: str) -> Taken:
-    """Puts evaluations on the board, each whole, if all of them answer orders.
+def take_records(root: Path, files: Mapping[str, bytes], asked: Collection[Asked] | None, where: str) -> Taken:
+    """Puts evaluations on the board, each whole, if all of them answer orders; None: they are nobody else's.
 
     Nothing is overwritten, what was measured here as well is not measured a second time there, and no gain comes in
     that was held to less than the tries which are known here ask for.
@@ -199,14 +199,14 @@ def _stands(record: EvaluationRecord) -> bool:
     return record.invalidated is None and not record.provisional
 
 
-def _evaluations(files: Mapping[str, bytes], asked: Collection[Asked], where: str) -> list[EvaluationRecord]:
+def _evaluations(files: Mapping[str, bytes], asked: Collection[Asked] | None, where: str) -> list[EvaluationRecord]:
     """All of a bundle, calibrations first; raises SubmissionError before any of it is used."""
     found = []
     for name in sorted(files):
         parts = name.split("/")
         if len(parts) == 3 and parts[1] == "evaluations":
             found.append(_evaluation(files, name, where))
-            if not any(order.is_answered_by(found[-1]) for order in asked):
+            if asked is not None and not any(order.is_answered_by(found[-1]) for order in asked):
                 raise SubmissionError(fault("pull-artifact", f"{where}: {name[:80]!a}", "is what nobody asked for"))
         elif not (len(parts) == 4 and parts[1] == "runs"):
             raise SubmissionError(fault("pull-artifact", where, f"holds {name[:80]!a}, which no board has"))

@@ -87,12 +87,13 @@ def _all_here(poll: Poll, limits: Limits, say: Callable[[str], None]) -> Done:
 
 
 def _published(poll: Poll) -> tuple[str, int | None]:
-    number = publish.publish(poll.root, poll.github, poll.settings.login)
-    return _where(number), number
+    done = publish.publish(poll.root, poll.github, poll.settings.login)
+    return _where(done), done.number
 
 
-def _where(number: int | None) -> str:
-    return f"the results are in #{number}" if number else "main has every result that is finished here"
+def _where(done: publish.Published) -> str:
+    none = "nothing new goes to main" if done.left else "main has every result that is finished here"
+    return (f"the results are in #{done.number}" if done.number else none) + done.left
 
 
 def _farewell(root: Path, left: tuple[Job, ...], where: str, again: str, orders: str) -> tuple[bool, str]:
@@ -203,6 +204,6 @@ def _publish_artifact(poll: Poll, path: Path) -> Done:
 def deliver(root: Path, github: GitHub, login: str | None) -> Done:
     """What `publish` does: finished results into a pull request, then the clone to main."""
     with Queue(root).lock(), Store(root / BOARD).lock():
-        number = publish.publish(root, github, login)
+        done = publish.publish(root, github, login)
         main = publish.follow(root)
-    return Done(f"{_where(number)}; this clone is at main, {main[:12]}", pull_request=number)
+    return Done(f"{_where(done)}; this clone is at main, {main[:12]}", pull_request=done.number)

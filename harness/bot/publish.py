@@ -12,10 +12,11 @@ import subprocess
 import sys
 from collections.abc import Iterable
 from pathlib import Path
+from typing import NamedTuple
 
 from harness.board import leaderboard
 from harness.board.report import refresh
-from harness.bot.bundle import BOARD, files_of, finished, put_files
+from harness.bot.bundle import BOARD, files_of, finished, put_files, take_records
 from harness.bot.connection import redact
 from harness.bot.github import GitHub
 from harness.bot.work import environment
@@ -37,28 +38,59 @@ _RENDER = "from pathlib import Path; from harness.bot.publish import render; ren
 _AUTHOR = ("-c", "user.name=blueberry-bot", "-c", "user.email=blueberry-bot@users.noreply.github.com")
 
 
-def publish(root: Path, github: GitHub, login: str | None = None) -> int | None:
-    """The pull request with every finished evaluation that main lacks; None where main has them all.
+class Published(NamedTuple):
+    """What a publication came to."""
+
+    number: int | None  # of the pull request; None where nothing new goes to main
+    left: str = ""  # what stays out of it and why, in words
+
+
+def publish(root: Path, github: GitHub, login: str | None = None) -> Published:
+    """One pull request with every finished evaluation that main lacks, and with those of other clones that it held.
 
     The clone stays as it is. What is half run stays here: without its salt nobody could finish it, and with it anybody
-    would know its seeds.
+    would know its seeds. A second measurement of what is on main stays here too, as `take_records` has it.
     """
     missing = lacking(root, fetched(root))
     if not missing:
-        return None
+        return Published(None)
+    known = _fetch(root, BRANCH) if _git(root, "ls-remote", "origin", f"refs/heads/{BRANCH}").split() else ""
+    author = login or github.login()
+    own = [pull.number for pull in github.open_pulls() if pull.head_sha == known and pull.author == author]
     work = root / ".blueberry" / "bot" / "publish"
     shutil.rmtree(work, ignore_errors=True)
     _git(root, "worktree", "prune")
     _git(root, "worktree", "add", "--detach", "--quiet", str(work), _ref(MAIN))
     try:
-        put_files(work, files_of(root, missing))
-        _chain(work, missing)
+        files = {**(_files_on(work, known) if own else {}), **files_of(root, missing)}
+        taken = take_records(work, files, None, BRANCH)
+        if not taken.new:
+            return Published(None, taken.said)
         _rendered(work)
         _git(work, "add", "--", BOARD)
         _git(work, *_AUTHOR, "commit", "--quiet", "-m", TITLE)
-        return _pull_of(root, work, github, login or github.login(), missing)
+        if not own or git("diff", "--quiet", known, "HEAD", cwd=work, repository=True).returncode:
+            lease = f"--force-with-lease=refs/heads/{BRANCH}:{known}"  # another bot may push at the same time
+            _git(work, "push", "--quiet", lease, "origin", f"HEAD:refs/heads/{BRANCH}")
+        number = own[0] if own else github.open_pull(TITLE, BRANCH, MAIN, _body(Store(work / BOARD), taken.new))
+        return Published(number, taken.said)
     finally:
         _git(root, "worktree", "remove", "--force", str(work))
+
+
+def _files_on(work: Path, commit: str) -> dict[str, bytes]:
+    """The evaluations and runs that a commit has beside those of a work tree, which stays as it is."""
+    _git(work, "checkout", "--quiet", commit, "--", *_MEASURED)
+    added = _paths(work, "diff", "--cached", "--name-only", "--diff-filter=A", "-z", "HEAD", "--", *_MEASURED)
+    files = {name: (work / name).read_bytes() for name in added}
+    _git(work, "reset", "--quiet", "--hard", "HEAD")
+    return files
+
+
+def _body(store: Store, evaluations: Iterable[str]) -> str:
+    found = [store.evaluation(one) for one in evaluations]
+    lines = [f"- `{one.slug}`, {one.track} at {one.budget}: {_word(store, one)}" for one in found]
+    return "\n".join(lines)[:60_000]
 
 
 def follow(root: Path) -> str:
@@ -129,24 +161,10 @@ def _chain(root: Path, evaluations: Iterable[EvaluationRecord]) -> None:
         ledger.append(store, one.id)
 
 
-def _pull_of(root: Path, work: Path, github: GitHub, login: str, missing: Iterable[EvaluationRecord]) -> int:
-    """One branch and one open pull request, however often there is something new."""
-    listed = _git(root, "ls-remote", "origin", f"refs/heads/{BRANCH}").decode().split()
-    known = _fetch(root, BRANCH) if listed else ""
-    own = [pull for pull in github.open_pulls() if pull.head_sha == known and pull.author == login]
-    same = known and not git("diff", "--quiet", known, "HEAD", cwd=work, repository=True).returncode
-    if not same:
-        _git(work, "push", "--quiet", "--force", "origin", f"HEAD:refs/heads/{BRANCH}")
-    if own:
-        return own[0].number
-    lines = [f"- `{one.slug}`, {one.track} at {one.budget}: {_word(root, one)}" for one in missing]
-    return github.open_pull(TITLE, BRANCH, MAIN, "\n".join(lines)[:60_000])
-
-
-def _word(root: Path, one: EvaluationRecord) -> str:
+def _word(store: Store, one: EvaluationRecord) -> str:
     if one.kind == "calibration":
         return "calibrated"
-    return str(overall_verdict(outcome_of(Store(root / BOARD), one).cells))
+    return str(overall_verdict(outcome_of(store, one).cells))
 
 
 def _ref(branch: str) -> str:

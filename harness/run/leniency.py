@@ -1,4 +1,4 @@
-"""Gains that were held to less than the earlier tries of their idea ask for.
+"""Gains that were held to less than the earlier tries of their idea ask for, and contests that were drawn twice.
 
 A run freezes the rate that its own clone's tries leave. Two machines, or two branches, may measure tries of one idea
 without knowing of each other: what was begun later is then held, when both are in one place, to what the earlier one
@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from harness.decide.cells import ACCEPTED, Cell, judge_cell
-from harness.records.record import EvaluationRecord, RunRecord
+from harness.records.record import ContestKey, EvaluationRecord, RunRecord
 from harness.records.store import Store
 from harness.run.arms import track_core_id
 from harness.run.tries import Idea, Rate, rate_of
@@ -19,12 +19,18 @@ from harness.tracks import TRACKS
 
 
 def lenient_gains(root: Path, store: Store) -> list[str]:
-    """The official gains on today's core which would not stand at the rate that earlier tries leave, in words."""
+    """The official evaluations on today's core that measure what another had begun to measure, or whose gain would not
+    stand at the rate that earlier tries leave, in words."""
     past = [one for one in store.evaluations() if one.official]
     today = {name: track_core_id(root, TRACKS[name]) for name in {one.track for one in past} & TRACKS.keys()}
     shown = [one for one in past if one.kind == "submission" and one.closed is not None and not one.provisional]
     own = [one for one in shown if one.invalidated is None and one.core_id == today.get(one.track)]
-    found = [(one, lenient(root, one, (run for run in store.runs(one.id)), past)) for one in own]
+    first: dict[ContestKey, EvaluationRecord] = {}
+    found = []
+    for one in sorted(own, key=lambda one: (one.opened, one.id)):
+        other = first.setdefault(one.contest, one)
+        again = f"measures what {other.id} has measured" if other is not one else None
+        found.append((one, again or lenient(root, one, (run for run in store.runs(one.id)), past)))
     return [f"{one.id} {why}" for one, why in found if why]
 
 

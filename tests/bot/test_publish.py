@@ -68,7 +68,7 @@ def hub(repositories: tuple[Path, Project, Project]) -> Any:
 def test_what_is_finished_goes_into_one_pull_request_and_what_is_half_run_stays(clone: Path, hub: Any) -> None:
     done = measured(clone, "an-idea", PATCH)
     begun = measured(clone, "another", "b" * 64, close=False)
-    assert publish(clone, hub) == 1
+    assert publish(clone, hub).number == 1
     assert f"leaderboard/evaluations/{done.id}.json" in hub.board() and "leaderboard/reports/an-idea.md" in hub.board()
     assert not [name for name in hub.board() if begun.id in name]
     assert "another" not in git(hub.remote, "show", f"{BRANCH}:leaderboard/LEADERBOARD.md")
@@ -79,19 +79,43 @@ def test_what_is_finished_goes_into_one_pull_request_and_what_is_half_run_stays(
 
 def test_the_next_result_joins_the_open_pull_request(clone: Path, hub: Any) -> None:
     first = measured(clone, "an-idea", PATCH)
-    assert publish(clone, hub) == 1
+    assert publish(clone, hub).number == 1
     pushed = git(hub.remote, "rev-parse", BRANCH)
-    assert publish(clone, hub) == 1 and git(hub.remote, "rev-parse", BRANCH) == pushed, "nothing is new"
+    assert publish(clone, hub).number == 1 and git(hub.remote, "rev-parse", BRANCH) == pushed, "nothing is new"
     second = measured(clone, "another", "b" * 64, salt="other")
-    assert publish(clone, hub) == 1 and len(hub.pulls) == 1
+    assert publish(clone, hub).number == 1 and len(hub.pulls) == 1
     assert {f"leaderboard/evaluations/{one.id}.json" for one in (first, second)} < set(hub.board())
+
+
+def test_what_another_clone_has_put_into_the_open_pull_request_stays_in_it(
+    clone: Path, hub: Any, tmp_path: Path
+) -> None:
+    second = tmp_path / "second"
+    git(tmp_path, "clone", "--quiet", str(hub.remote), str(second))
+    both = (measured(clone, "an-idea", PATCH), measured(second, "another", "b" * 64, salt="other"))
+    expected = {f"leaderboard/evaluations/{one.id}.json" for one in both}
+    for bot in (clone, second, clone):
+        assert publish(bot, hub).number == 1
+    assert expected < set(hub.board()) and not [name for name in hub.board() if "lock" in name.split("/")[-1]]
+    assert len(git(hub.remote, "show", f"{BRANCH}:leaderboard/ledger.jsonl").splitlines()) == len(both)
+
+
+def test_a_second_measurement_of_what_is_on_main_stays_here_and_is_named(clone: Path, hub: Any) -> None:
+    """Two bots may draw for one contest; whoever draws again until it is luck would win in the end."""
+    first = measured(clone, "an-idea", PATCH, revoked=True, provisional=False)
+    publish(clone, hub)
+    hub.merge()
+    again = measured(clone, "an-idea", PATCH, salt="lucky", provisional=False)
+    done = publish(clone, hub)
+    assert done == (None, f"; NOT taken: {again.id} measures what {first.id} has measured")
+    assert "nothing new goes to main; NOT taken" in errand.deliver(clone, hub, None).last
 
 
 def test_a_pull_request_of_somebody_else_on_the_same_commit_is_not_taken_for_ours(clone: Path, hub: Any) -> None:
     measured(clone, "an-idea", PATCH)
     publish(clone, hub)
     hub.pulls[:] = [("stranger", BRANCH, "")]
-    assert publish(clone, hub) == 2
+    assert publish(clone, hub).number == 2
 
 
 def test_the_clone_follows_main_once_main_holds_the_results(clone: Path, hub: Any) -> None:
@@ -106,9 +130,9 @@ def test_the_clone_follows_main_once_main_holds_the_results(clone: Path, hub: An
     assert {one.slug for one in store.evaluations()} == {"an-idea", "another"}
     untracked = git(clone, "ls-files", "--others", "--exclude-standard").splitlines()
     assert untracked and all(later.id in name for name in untracked)
-    assert publish(clone, hub) == 1, "what main still lacks comes with the next one"
+    assert publish(clone, hub).number == 1, "what main still lacks comes with the next one"
     hub.merge()
-    assert publish(clone, hub) is None
+    assert publish(clone, hub).number is None
     follow(clone)
     assert git(clone, "status", "--porcelain") == ""
 

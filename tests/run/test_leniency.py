@@ -42,6 +42,11 @@ def test_a_gain_which_the_rate_that_an_earlier_try_leaves_would_not_carry_is_nam
     assert said == f"{gain.id} {why}"
 
 
+def test_the_second_draw_of_a_contest_is_named_whichever_way_it_went(root: Path) -> None:
+    first, second = put(root, GAIN, 1), put(root, GAIN, 2, revoked=True)
+    assert lenient(root) == [f"{second.id} measures what {first.id} has measured"]
+
+
 def test_a_try_that_is_still_open_had_its_draw_as_well(root: Path) -> None:
     put(root, TRIED, 1, close=False)
     put(root, GAIN, 2)
