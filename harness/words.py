@@ -104,6 +104,8 @@ def promotion_text(done: Promoted) -> str:
     made = done.promotion
     lines = [f"promoted into model_core/: {', '.join(patch.slug for patch in made.patches)}"]
     lines += [f"  core {made.before[:12]} -> {made.after[:12]}; tracks: {', '.join(done.tracks) or 'none'}"]
+    if done.unproven:
+        lines.append(f"  measured nowhere on {', '.join(done.unproven)}: whether it is a gain there nobody knows yet")
     if len(made.patches) > 1:
         lines.append("  each was confirmed by itself; what they do together shows in the new baselines")
     lines += [f"  {name} was open and cannot end on the core that it began on" for name in done.cut_off]

@@ -40,6 +40,25 @@ STATES: dict[str, State] = {
     "INCONCLUSIVE": "inconclusive",
     "INVALID": "refused",
 }
+# What a reader has to know about an interval of the second race that holds zero
+SECOND_RACE = "There the mean gain has to be above zero, its interval need not be: the first race holds the error rate."
+MEANINGS: dict[str, str] = {
+    "running": "pairs are still to run.",
+    "accepted": "the first race is won, the second is still to run.",
+    "review": "a maintainer decides; the reason says why.",
+    "confirmed": "accepted at the stated error rate, and held on fresh seeds.",
+    "promoted": "part of the core by now.",
+    "stale": "confirmed on an earlier core.",
+    "revoked": "accepted, but the gain was gone on fresh seeds.",
+    "rejected": "worse than the core, or a gain of the size that can be seen is unlikely.",
+    "inconclusive": "all pairs are spent, and the interval holds both a gain and none.",
+    "refused": "a rule was broken, or its runs failed: there is no number.",
+    "invalidated": "a rule was found broken afterwards.",
+    "provisional": "measured without a sandbox around the submitted code.",
+    "exploratory": "measured where the submission claims nothing.",
+    "local": "somebody's own run, not an official one.",
+    "data-efficiency only": "a lower loss that the core would have reached sooner by training longer.",
+}
 
 
 @dataclass(frozen=True)

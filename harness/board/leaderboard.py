@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from harness.board import figures, report, tables
-from harness.board.entries import Entry, entries_of, read, with_promoted
+from harness.board.entries import MEANINGS, SECOND_RACE, Entry, entries_of, read, with_promoted
 from harness.board.figures import Figure
 from harness.board.ladders import ladders, shelves
 from harness.board.noise import Noise, noise_of, scatters_of
@@ -76,7 +76,8 @@ def render(board: Board) -> str:
     """The text of LEADERBOARD.md."""
     sections = [_section(part) for part in board.tracks]
     published = tables.published(PUBLISHED)
-    return page("leaderboard.md.j2", sections=sections, published=published)
+    words = {"states": MEANINGS, "second": SECOND_RACE}
+    return page("leaderboard.md.j2", sections=sections, published=published, **words)
 
 
 def _section(part: TrackBoard) -> dict[str, object]:

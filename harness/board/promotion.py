@@ -27,6 +27,7 @@ class Outcome:
 
     promotion: Promotion
     tracks: tuple[str, ...]  # whose core moved
+    unproven: tuple[str, ...]  # those of them on which no winner has a record
     refills: tuple[Refill, ...]
     standings: tuple[Standing, ...]  # of the open submissions
     cut_off: tuple[str, ...]  # ids of open official evaluations, which cannot end on the core that they began on
@@ -48,7 +49,10 @@ def promote(root: Path, slugs: Sequence[str], by: str, word: str | None) -> Outc
     promotion = _promotion(winners, by, before, after, open_ones)
     tracks = tuple(moved_tracks(before, after))
     moved = tuple(track.name for track in tracks)
-    outcome = Outcome(promotion, moved, refills(root, tracks), open_ones, _cut_off(root, tracks))
+    store = Store(root / "leaderboard")
+    proven = {store.evaluation(made).track for one in winners for made in one.evaluations}
+    unproven = tuple(name for name in moved if name not in proven)
+    outcome = Outcome(promotion, moved, unproven, refills(root, tracks), open_ones, _cut_off(root, tracks))
     write(root, before, after, promotion, _row(promotion, winners))
     return outcome
 

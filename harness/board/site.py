@@ -17,7 +17,7 @@ from pathlib import Path
 
 from harness.board import charts, columns, submission
 from harness.board.downloads import Download, downloads, verbatim
-from harness.board.entries import read
+from harness.board.entries import MEANINGS, SECOND_RACE, read
 from harness.board.ladders import Ladder, ladders, shelves
 from harness.board.leaderboard import Board, TrackBoard, judge, spent
 from harness.board.markdown import file_stem
@@ -203,6 +203,8 @@ def _board(part: TrackBoard, budget: str, boards: Sequence[tuple[TrackBoard, str
         waiting=columns.waiting(placed.waiting, "Being measured, or waiting for a person"),
         tried=columns.tried(placed.tried, "What became no record on today's core, latest first"),
         earlier=columns.tried(placed.earlier, "What became no record on earlier cores, latest first"),
+        states=MEANINGS,
+        second=SECOND_RACE,
     )
 
 

@@ -148,6 +148,7 @@ def waiting(entries: Sequence[Entry]) -> pd.DataFrame:
             "gain so far": gain(entry, entry.decided) if entry.decided else "–",
             "lines": lines(entry),
             "state": marks(entry, entry.state),
+            "reason": escape(reason(entry), REASON_LIMIT) if entry.state == "review" else "",
         }
         for entry in entries
     ]

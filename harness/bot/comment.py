@@ -12,7 +12,9 @@ from harness.board.markdown import duration, escape, interval, number
 from harness.bot.github import Comment, GitHub
 from harness.bot.page import CellPart, CheckPart, FaultPart, JobPart, Page, PlanPart
 from harness.decide.cells import ACCEPTED
+from harness.decide.stats import exp
 from harness.submission.files import is_hidden, name_of
+from harness.tracks import TRACKS
 
 MARKER = "<!-- blueberry-bot: the one comment of this pull request -->"
 LIMIT = 65_536  # characters of a body, as GitHub counts them
@@ -146,7 +148,7 @@ def _word(text: str) -> str:
 def _plan_lines(plans: Iterable[PlanPart], currency: str) -> list[str]:
     rows = [
         f"| {escape(plan.track)} | {escape(plan.budget)} | {plan.metric} | {plan.pairs_at_most} "
-        f"| {_time(plan.seconds_at_most)} | {_money(plan.cost_at_most, currency)} | {number(plan.least)} |"
+        f"| {_time(plan.seconds_at_most)} | {_money(plan.cost_at_most, currency)} | {_gain(plan, plan.least)} |"
         for plan in plans
     ]
     if not rows:
@@ -205,7 +207,7 @@ def _verdict_lines(job: JobPart, page: Page, repository: str) -> list[str]:
 def _facts(cell: CellPart) -> list[tuple[str, str]]:
     why = textwrap.wrap(_code_line(cell.reason), _LINE) if cell.verdict not in ACCEPTED else []
     facts = [
-        ("gain", f"{number(cell.gain, sign=True)} {interval(cell.interval)}".rstrip()),
+        ("gain", f"{_gain(cell, cell.gain)} {_bounds(cell)} {_unit(cell)}".rstrip()),
         ("time", f"x {number(cell.time_ratio, 3)} {interval(cell.time_interval, 3)}".rstrip()),
         ("p", f"{number(cell.p)} against alpha {number(cell.alpha)}"),
         ("pairs", f"{cell.pairs} of at most {cell.max_pairs}"),
@@ -213,9 +215,33 @@ def _facts(cell: CellPart) -> list[tuple[str, str]]:
     if cell.gain is not None and cell.interval is not None:
         facts.insert(1, ("", picture(cell.gain, cell.interval)))
     if cell.confirm is not None:
-        again = f"{number(cell.confirm.gain, sign=True)} on fresh seeds and the test split"
+        again = f"{_gain(cell, cell.confirm.gain)} on fresh seeds and the test split"
         facts.append(("again", f"{again}, {cell.confirm.done} of {cell.confirm.needed} pairs"))
     return [("" if line else "why", text) for line, text in enumerate(why)] + facts
+
+
+def _gain(cell: CellPart | PlanPart, gain: float | None) -> str:
+    """As the board has it: in the unit of the loss, or per cent of training time saved."""
+    if cell.metric == "loss" or gain is None:
+        return number(gain, sign=True)
+    return f"{number(_saved(gain), 2, sign=True)} %"
+
+
+def _bounds(cell: CellPart) -> str:
+    if cell.metric == "loss" or cell.interval is None:
+        return interval(cell.interval)
+    return interval((_saved(cell.interval[0]), _saved(cell.interval[1])), 2)
+
+
+def _saved(gain: float) -> float:
+    """Per cent of training time, of ln(T_core / T_submission)."""
+    return 100 * (1 - exp(-gain))
+
+
+def _unit(cell: CellPart) -> str:
+    if cell.metric == "speed":
+        return "of the training time"
+    return TRACKS[cell.track].difference if cell.track in TRACKS else ""
 
 
 def picture(gain: float, bounds: tuple[float, float]) -> str:
@@ -236,8 +262,8 @@ def picture(gain: float, bounds: tuple[float, float]) -> str:
 def _cell_table(cells: Iterable[CellPart]) -> list[str]:
     rows = [
         f"| {escape(cell.track)} | {escape(cell.budget)} | {cell.metric} | {escape(cell.verdict)} "
-        f"| {number(cell.gain, sign=True)} "
-        f"| {number(cell.confirm.gain if cell.confirm else None, sign=True)} | {number(cell.time_ratio, 3)} "
+        f"| {_gain(cell, cell.gain)} "
+        f"| {_gain(cell, cell.confirm.gain if cell.confirm else None)} | {number(cell.time_ratio, 3)} "
         f"| {number(cell.net_gain, 3, sign=True)} | {cell.pairs} |"
         for cell in cells
     ]

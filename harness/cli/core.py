@@ -32,6 +32,7 @@ def promote(slugs: Slugs, by: By = None, reviewed: Reviewed = None, as_json: Jso
         "ok": True,
         "promotion": done.promotion.model_dump(mode="json"),
         "tracks": list(done.tracks),
+        "unproven": list(done.unproven),
         "refills": [asdict(one) for one in done.refills],
         "open": [asdict(one) for one in done.standings],
         "cut_off": list(done.cut_off),

@@ -108,9 +108,7 @@ def train(
             seconds = time.monotonic() - start
             late = {name: done.get(name) for name in ("steps", "peak_memory_bytes", "unmoved")}
             told = _model_facts({**ready, **late})  # the rest was said before the clock started, and stays so
-        if least is not None and 2 * least < os.fstat(fd).st_size:
-            what = f"a state of {least:,} bytes, from which no run could go on: `snapshot` leaves out what it has"
-            raise stage.StageError("crashed", f"train: saves {what}")
+        _hold_states_to_be_whole(least, fd)
         sealed = checkpoint.seal(fd)
     except checkpoint.CheckpointError as error:
         os.close(fd)
@@ -119,10 +117,15 @@ def train(
         os.close(fd)
         raise
     model = told.model_copy(update={"parameters": sealed.parameters})
-    served, setup = feed.served, began - launched
-    return Trained(
-        sealed, served, feed.unique_tokens, setup, seconds, curve, model, host.describe(), _warm_up_left_nothing(ready)
-    )
+    served, setup, warm_up = feed.served, began - launched, _warm_up_left_nothing(ready)
+    return Trained(sealed, served, feed.unique_tokens, setup, seconds, curve, model, host.describe(), warm_up)
+
+
+def _hold_states_to_be_whole(least: int | None, fd: int) -> None:
+    """Half the bytes of the checkpoint is what its weights alone may come to."""
+    if least is not None and 2 * least < os.fstat(fd).st_size:
+        what = f"a state of {least:,} bytes, from which no run could go on: `snapshot` leaves out what it has"
+        raise stage.StageError("crashed", f"train: saves {what}")
 
 
 def _warm_up_left_nothing(ready: dict[str, Any]) -> AuditResult:

@@ -1,10 +1,12 @@
 import json
 import re
+from typing import get_args
 
 import pytest
 from board_factory import CORE_ID, HOST
 
 from harness.board import leaderboard, report
+from harness.board.entries import MEANINGS, State
 from harness.errors import MachineError
 
 GOOD = (0.031, 0.027)
@@ -196,7 +198,7 @@ def test_hostile_names_change_no_table(factory, evil):
     factory.evaluation("tried", GOOD, FRESH, **fields | {"invalidated": evil})
     text = text_of(factory)
     assert len(text) < 15_000
-    assert "\x1b" not in text and "</details>" not in text and "@everyone" not in text
+    assert "\x1b" not in text and text.count("</details>") == 1 and "@everyone" not in text
     assert len(rows(part(text, "smoke: loss (data dadadada)"))[0]) == 12
     assert len(rows(part(text, "Tried"))[0]) == 10
 
@@ -276,3 +278,14 @@ def test_the_board_says_how_much_error_has_been_spent(factory):
     factory.evaluation("open", GOOD, close=False)
     text = part(text_of(factory), "Noise")
     assert "3 claims have been decided" in text and "0.06 of them" in text
+
+
+def test_every_state_that_a_row_can_show_is_explained(factory):
+    """Also what qualifies one: a stranger's first look is at this table."""
+    assert set(get_args(State)) <= MEANINGS.keys()
+    factory.evaluation("mine", GOOD, FRESH, official=False, claimed=False)
+    text = text_of(factory)
+    (row,) = [line for line in text.splitlines() if "mine" in line and line.startswith("|")]
+    words = row.split(" | ")[-2].split(", ")
+    assert words == ["confirmed", "provisional", "local", "exploratory"]
+    assert all(f"- `{word}`: {MEANINGS[word]}" in text for word in words)

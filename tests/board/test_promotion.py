@@ -15,6 +15,7 @@ from harness.errors import SubmissionError, UsageError
 from harness.records import promotions
 from harness.records.store import Store
 from harness.submission.patch import core_digest, patch_sha, read_core
+from harness.words import promotion_text
 
 GOOD, FRESH = (0.031, 0.027), (0.03, 0.021, 0.02, 0.025)
 
@@ -43,6 +44,8 @@ def test_a_confirmed_record_becomes_core_and_the_board_says_so(clone: Path, subm
     row = next(line for line in board.splitlines() if "[bold]" in line)
     assert row.startswith("| – |") and row.endswith("| promoted |")
     assert "llm-tiny" in done.tracks and "flow-tiny" not in done.tracks
+    assert set(done.unproven) == set(done.tracks) - {"llm-tiny"}, "moved without a record there"
+    assert "measured nowhere on llm-88m, " in promotion_text(done)
 
 
 @pytest.mark.parametrize(

@@ -167,6 +167,16 @@ def test_what_is_not_accepted_says_why_in_lines_that_fit_the_box() -> None:
     assert first not in accepted
 
 
+def test_a_gain_has_its_unit_and_one_in_time_is_per_cent_as_on_the_board() -> None:
+    """The board says +4.12 % of what a comment that shows logarithms calls +0.0421."""
+    speed = {**CELL, "metric": "speed", "verdict": "ACCEPT_SPEED", "gain": 0.0421, "interval": [0.01, 0.07]}
+    plan = {"track": "llm-tiny", "budget": "8M", "metric": "speed", "pairs_at_most": 14, "least": 0.02}
+    body = render(page(jobs=[done(cells=[CELL, speed])], plans=[plan]), "owner/name")
+    assert "gain     +0.0123 [0.0020, 0.0220] nats" in body
+    assert "gain     +4.12 % [1.00, 6.76] of the training time" in body and "| +4.12 % | +1.00 % |" in body
+    assert "again    +1.00 % on fresh seeds" in body and "| +1.98 % |" in body
+
+
 def test_a_verdict_on_an_older_head_says_so() -> None:
     body = render(page(jobs=[done(sha="f" * 40)]), "owner/name")
     assert "(of `ffffffffffff`; the head has moved since)" in body
