@@ -30,7 +30,7 @@ def data_prepare(
 def data_show(
     track: Annotated[str, typer.Option("--track")] = "llm-tiny", data: DataOption = None, as_json: Json = False
 ) -> Said:
-    """Show what was prepared: tokens, documents, overlap, digest."""
+    """Show tokens, documents, overlap and digest; what is not in the cache yet is prepared first."""
     return data_prepare(track, data, as_json)
 
 

@@ -173,7 +173,7 @@ class EvaluationRecord(_Frozen):
     budget: str
     metrics: tuple[Metric, ...]  # what is claimed in this cell; ("loss",) when nothing is
     claimed: bool = True  # False: an exploratory cell that the manifest does not claim
-    k: int = 1  # number of (budget x metric) cells that the submission claims
+    k: int = 1  # number of (track, budget, metric) cells that the submission claims
     alpha: Finite = 0.02  # halved for every earlier evaluation of the same idea
     max_pairs: int
     confirm_pairs: int
