@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 
 NEXT = {
     "CONFIRMED": "It held on fresh seeds, scored on text that no decision was made on: open a pull request.",
-    "REVOKED": "It was accepted, but the gain was gone on fresh seeds. Nothing is published.",
+    "REVOKED": "It was accepted, but the gain was gone on fresh seeds. "
+    "It is no record; the board shows it under Tried.",
     "ACCEPT_LOSS": "Accepted; the confirmation is still to run. Run the same command again.",
     "ACCEPT_SPEED": "Accepted; the confirmation is still to run. Run the same command again.",
     "REVIEW_TRADEOFF": "A maintainer decides; the line above says why.",

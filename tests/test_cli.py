@@ -49,6 +49,49 @@ def test_wrong_usage_is_one_message_with_exit_code_2(project: Project, arguments
     assert said in " ".join(faults[0].values())
 
 
+@pytest.mark.parametrize(
+    ("arguments", "verb"),
+    [
+        (["run", "idea", "--learning-rate", "1"], "blueberry run"),
+        (["plan", "idea", "--pairs", "1"], "blueberry plan"),
+        (["bot", "drain", "--learning-rate", "1"], "blueberry bot drain"),
+        (["bot", "fly"], "blueberry bot"),
+        (["fly"], "blueberry"),
+    ],
+)
+def test_a_wrong_option_is_mended_by_the_help_of_its_own_verb(
+    project: Project, arguments: list[str], verb: str
+) -> None:
+    (fault,) = project.json(*arguments, exit_code=2)["faults"]
+    assert fault["fix"] == f"see `{verb} --help`"
+
+
+@pytest.mark.parametrize("option", ["--price-per-hour", "--gain"])
+@pytest.mark.parametrize("value", ["nan", "inf", "-inf"])
+def test_a_plan_takes_no_price_and_no_gain_that_is_no_number(project: Project, option: str, value: str) -> None:
+    (fault,) = project.json("plan", "idea", option, value, exit_code=2)["faults"]
+    assert option in fault["what"] and fault["fix"] == "see `blueberry plan --help`"
+
+
+def test_a_price_is_not_below_zero_and_from_the_environment_held_to_the_same(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (fault,) = project.json("plan", "idea", "--price-per-hour", "-1", exit_code=2)["faults"]
+    assert "--price-per-hour" in fault["what"]
+    monkeypatch.setenv("BLUEBERRY_PRICE_PER_HOUR", "nan")
+    (fault,) = project.json("plan", "idea", exit_code=2)["faults"]
+    assert "BLUEBERRY_PRICE_PER_HOUR" in fault["what"]
+    monkeypatch.setenv("BLUEBERRY_PRICE_PER_HOUR", "2.5")
+    assert project.json("plan", "idea")["ok"]
+
+
+def test_a_report_of_nothing_that_was_measured_says_whether_it_was_mistyped(project: Project) -> None:
+    (fault,) = project.json("report", "submissions/idae", exit_code=2)["faults"]
+    assert fault["fix"] == "did you mean idea?"
+    (fault,) = project.json("report", "submissions/idea/", exit_code=2)["faults"]
+    assert (fault["what"], fault["fix"]) == ("has no run files to report on", "blueberry run idea")
+
+
 def test_people_are_told_the_same_on_stderr(project: Project) -> None:
     done = project.call("run", "idea", "--budget", "2M")
     assert done.returncode == 2
@@ -154,6 +197,26 @@ def test_a_board_with_a_gain_that_knew_nothing_of_an_earlier_try_fails_its_check
     assert f"{said}: `blueberry invalidate` it under `drawn-twice`" in project.call("leaderboard", "--check").stderr
     project.json("invalidate", gain.id, "--rule", "drawn-twice", "--why", "an earlier try was not known")
     assert project.json("leaderboard")["lenient"] == [] and project.json("leaderboard", "--check")["ok"]
+
+
+def test_a_report_is_asked_for_by_slug_or_path_also_where_the_folder_is_gone(board: tuple[Project, str]) -> None:
+    project, _ = board
+    told = project.json("report", "submissions/wide-smear")
+    assert told["slug"] == "wide-smear" and told["files"] == project.json("report", "wide-smear")["files"]
+    assert not (project.root / "submissions" / "wide-smear").exists()
+
+
+@pytest.mark.parametrize("changed", [{"track": "llm-9b"}, {"budget": "2M"}])
+def test_a_record_of_another_harness_is_named_by_every_verb_that_reads_it(
+    board: tuple[Project, str], changed: dict[str, str]
+) -> None:
+    project, name = board
+    project.submit("idea", ("lm.py", "import math\n", "import math  # an idea\n"))
+    path = project.root / "leaderboard" / "evaluations" / f"{name}.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **changed}))
+    for verb in (["status"], ["report", "wide-smear"], ["verdict", "idea"]):
+        (fault,) = project.json(*verb, exit_code=3)["faults"]
+        assert fault["where"] == str(path) and "was written by another harness" in fault["what"]
 
 
 def test_an_evaluation_that_broke_a_rule_stays_on_the_board_with_the_reason_and_is_no_record(

@@ -11,6 +11,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from harness.bot.head import LIMITS, Head
+from harness.bot.page import first_of
 from harness.bot.queue import Job
 from harness.bot.zipped import is_zip, read_bounded, unzip, zipped
 from harness.decide.cells import judge_cell
@@ -114,9 +115,7 @@ def read_bundle(path: Path) -> Bundle:
     try:
         told = _Contents.model_validate_json(files.pop(ENTRY, b""))
     except ValidationError as error:
-        detail = error.errors(include_url=False, include_input=False)[0]
-        what = f"{ENTRY}: {'.'.join(map(str, detail['loc']))[:80]!a}: {detail['msg'][:100]!a}"
-        raise SubmissionError(fault("pull-artifact", path.name, what)) from None
+        raise SubmissionError(fault("pull-artifact", path.name, f"{ENTRY}: {first_of(error)}")) from None
     heads = {job.key: _head(job, files, path.name) for job in told.jobs} if told.kind == "jobs" else {}
     known = {name for name in files if name.startswith(("heads/", f"{BOARD}/"))}
     if set(files) - known:

@@ -47,7 +47,7 @@ class Settings(_Closed):
 def load(root: Path) -> Settings:
     """The settings of this clone; raises UsageError. Without caps nothing is spent."""
     path = root / FILE
-    fix = "write a [bot.caps] table as CONTRIBUTING.md shows"
+    fix = f"write [bot.caps] into {FILE} with one of {', '.join(Caps.model_fields)}; CONTRIBUTING.md explains the keys"
     try:
         table = tomllib.loads(path.read_text("utf-8")).get("bot")
     except FileNotFoundError:

@@ -122,9 +122,7 @@ def _check_lines(check: CheckPart) -> list[str]:
     if check.ok:
         lines = [f"**Every rule holds.** +{check.added} −{check.removed} lines"]
     else:
-        lines = [
-            f"**{len(check.faults)} {'rule is' if len(check.faults) == 1 else 'rules are'} broken.** Nothing is run."
-        ]
+        lines = [f"**{check.broken}.** Nothing is run."]
     lines += _fault_lines(check.faults)
     lines += [f"- warning: {escape(warning, 300)}" for warning in check.warnings]
     return [*lines, ""]

@@ -146,7 +146,7 @@ def _work(root: Path, queue: Queue, settings: Settings, github: GitHub, job: Job
 def ending(page: Page, command: Command) -> tuple[int, str]:
     """Exit code and last word: 0 for any verdict, 1 where the submission is at fault, 3 where the machine is."""
     if not page.check.ok:
-        return 1, f"#{page.pr}: {len(page.check.faults)} rules are broken"
+        return 1, f"#{page.pr}: {page.check.broken}"
     job = next((one for one in page.jobs if (one.sha, one.budget) == (command.sha, command.budget)), None)
     if job is None:
         return 1, page.notes[-1] if page.notes else "nothing was run"

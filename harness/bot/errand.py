@@ -50,6 +50,9 @@ def errand(
     say: Callable[[str], None],
 ) -> Done:
     incoming, outgoing = parcels.incoming, parcels.outgoing
+    if parcels.lost and (incoming or not outgoing):
+        what = "is for jobs that are packed, which --bundle-out does without --bundle-in"
+        raise UsageError("--lost", what, "give it with --bundle-out FILE alone, or leave it out")
     if incoming and is_artifact(incoming):
         return _publish_artifact(Poll(root, connect(), settings, say), incoming)
     bundle = read_bundle(incoming) if incoming else None

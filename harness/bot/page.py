@@ -56,6 +56,10 @@ class CheckPart(_Closed):
     warnings: tuple[Line, ...] = Field((), max_length=50)
     faults: tuple[FaultPart, ...] = Field((), max_length=500)
 
+    @property
+    def broken(self) -> str:
+        return "1 rule is broken" if len(self.faults) == 1 else f"{len(self.faults)} rules are broken"
+
 
 class PlanPart(_Closed):
     """What one claim would take, before it is measured."""
@@ -164,7 +168,7 @@ def page_in(content: bytes, where: str) -> Page:
     try:
         page = Page.model_validate_json(content)
     except (ValidationError, RecursionError) as error:
-        said = _first(error) if isinstance(error, ValidationError) else "nested too deeply"
+        said = first_of(error) if isinstance(error, ValidationError) else "nested too deeply"
         raise SubmissionError(fault("pull-artifact", where, said)) from None
     if (
         page.check.patch_sha
@@ -174,10 +178,12 @@ def page_in(content: bytes, where: str) -> Page:
     return page
 
 
-def _first(error: ValidationError) -> str:
+def first_of(error: ValidationError) -> str:
+    """The first thing that is wrong, after its place where it has one."""
     detail = error.errors(include_url=False, include_input=False)[0]
     spot = ".".join(str(part) for part in detail["loc"])[:80]
-    return f"{spot!a}: {detail['msg'][:120]!a}"
+    said = f"{detail['msg'][:120]!a}"
+    return f"{spot!a}: {said}" if spot else said
 
 
 def at_fault(job: Any) -> bool:

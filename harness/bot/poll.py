@@ -227,7 +227,7 @@ def _place(comment: Comment) -> str:
 def _stated(known: Known, jobs: list[Job]) -> tuple[State, str]:
     """The state of a commit, in a word and a line."""
     if not known.check.ok:
-        return "failure", f"{len(known.check.faults)} rules are broken"
+        return "failure", known.check.broken
     if not jobs:
         return "success", f"every rule holds, +{known.check.added} -{known.check.removed} lines"
     last = jobs[-1]

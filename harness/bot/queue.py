@@ -10,10 +10,9 @@ from __future__ import annotations
 
 import contextlib
 import datetime
-import json
 from collections.abc import Container, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, TypeVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
@@ -136,6 +135,14 @@ class Known(_Closed):
     stated: str = ""  # digest of the state that was last set on its commit
 
 
+class Heard(_Closed):
+    """Up to where comments were read."""
+
+    until: str | None = None
+    behind: dict[int, str] = {}
+    lately: tuple[str, ...] = ()
+
+
 class Queue:
     """The folder of one bot. One process holds its lock."""
 
@@ -186,26 +193,25 @@ class Queue:
     @property
     def heard(self) -> str | None:
         """Up to when the comments of all pull requests were read."""
-        until = self._heard().get("until")
-        return str(until) if until else None
+        return self._heard().until or None
 
     @property
     def behind(self) -> dict[int, str]:
         """Pull requests whose comments have to be read again from an earlier moment on."""
-        return {int(number): str(since) for number, since in self._heard().get("behind", {}).items()}
+        return self._heard().behind
 
     @property
     def lately(self) -> set[str]:
         """Which of the latest comments were read: they are read again for a while, and answered once."""
-        return {str(place) for place in self._heard().get("lately", [])}
+        return set(self._heard().lately)
 
     def hear(self, until: str | None, behind: Mapping[int, str] | None = None, lately: Iterable[str] = ()) -> None:
-        told = {"until": until, "behind": dict(behind or {}), "lately": sorted(lately)}
-        write_atomically(self.folder / "heard.json", json.dumps(told) + "\n")
+        told = Heard(until=until, behind=dict(behind or {}), lately=tuple(sorted(lately)))
+        write_atomically(self.folder / "heard.json", told.model_dump_json() + "\n")
 
-    def _heard(self) -> dict[str, Any]:
+    def _heard(self) -> Heard:
         path = self.folder / "heard.json"
-        return dict(json.loads(path.read_text("utf-8"))) if path.exists() else {}
+        return _read(Heard, path) if path.exists() else Heard()
 
 
 def now() -> datetime.datetime:

@@ -12,7 +12,7 @@ import zlib
 from collections.abc import Mapping
 from pathlib import Path
 
-from harness.errors import SubmissionError
+from harness.errors import SubmissionError, UsageError
 from harness.rules import fault
 
 MAX_FILE = 16 * 1024 * 1024  # bytes of the zip itself
@@ -24,12 +24,13 @@ _EPOCH = (1980, 1, 1, 0, 0, 0)
 
 
 def read_bounded(path: Path, limit: int = MAX_FILE) -> bytes:
-    """The bytes of a file of at most `limit`; raises SubmissionError."""
+    """The bytes of a file of at most `limit`; raises UsageError where it cannot be opened, SubmissionError for a larger
+    one."""
     try:
         with open(path, "rb") as file:
             content = file.read(limit + 1)
     except OSError as error:
-        raise SubmissionError(fault("pull-artifact", str(path), f"cannot be read: {error.strerror}")) from None
+        raise UsageError(str(path), f"cannot be read: {error.strerror}", "name a file that is there") from None
     if len(content) > limit:
         raise SubmissionError(fault("pull-artifact", str(path), f"is larger than {limit >> 20} MiB"))
     return content

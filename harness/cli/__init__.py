@@ -44,6 +44,11 @@ def _faulted(faults: tuple[Fault, ...], exit_code: int) -> Said:
     return Said(text, {"ok": False, "faults": [fault.to_json() for fault in faults]}, exit_code)
 
 
+def _verb_of(error: Exception) -> str:
+    """The verb whose options were wrong, with its group: of what typer raises, most knows where it was raised."""
+    return getattr(getattr(error, "ctx", None), "command_path", "blueberry")
+
+
 def _called(arguments: list[str]) -> Said:
     """Runs one verb; every failure that a person can be told about becomes a Said."""
     try:
@@ -54,7 +59,8 @@ def _called(arguments: list[str]) -> Said:
         what = str(error.format_message())  # type: ignore[attr-defined]
         if type(error).__name__ == "NoArgsIsHelpError":
             return Said(what, {"ok": False, "faults": []}, 2)
-        return _faulted((Fault("usage", "blueberry " + " ".join(arguments), what, "see `blueberry --help`"),), 2)
+        fix = f"see `{_verb_of(error)} --help`"
+        return _faulted((Fault("usage", "blueberry " + " ".join(arguments), what, fix),), 2)
     except MemoryError:
         fault = Fault("machine", "blueberry " + arguments[0], "out of memory", "close other programs, or use --fit 1")
         return _faulted((fault,), 3)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import sys
 from collections.abc import Callable
 from dataclasses import asdict, replace
@@ -11,30 +10,22 @@ from typing import Annotated, Any
 
 import typer
 
-from harness.cli.surface import DataOption, Json, Said, app, root, say
+from harness.cli.surface import DataOption, Json, Said, app, finite, root, say
 from harness.errors import UsageError
-
-
-def _finite(value: float) -> float:
-    """NaN passes every bound."""
-    if not math.isfinite(value):
-        raise typer.BadParameter(f"{value} is no number")
-    return value
-
 
 Run = Annotated[str, typer.Argument(help="A run file, or TRACK/BUDGET/ARM.", show_default=False)]
 Prompt = Annotated[str | None, typer.Option(help="What text goes on from, or the caption of pictures.")]
-Temperature = Annotated[float, typer.Option(min=0.0, callback=_finite, help="0 takes the likeliest token.")]
+Temperature = Annotated[float, typer.Option(min=0.0, callback=finite, help="0 takes the likeliest token.")]
 TopK = Annotated[int, typer.Option(min=0, help="Only so many of the likeliest tokens; 0: all.")]
 TopP = Annotated[
-    float, typer.Option(min=0.0, max=1.0, callback=_finite, help="Only the likeliest that have so much probability.")
+    float, typer.Option(min=0.0, max=1.0, callback=finite, help="Only the likeliest that have so much probability.")
 ]
 Penalty = Annotated[
-    float, typer.Option("--repetition-penalty", min=1.0, callback=_finite, help="Makes what was said less likely.")
+    float, typer.Option("--repetition-penalty", min=1.0, callback=finite, help="Makes what was said less likely.")
 ]
 Steps = Annotated[int, typer.Option("--num-steps", min=1, max=10_000, help="From noise to an image.")]
 Guidance = Annotated[
-    float, typer.Option("--cfg-scale", min=0.0, callback=_finite, help="1: none; more exaggerates the class.")
+    float, typer.Option("--cfg-scale", min=0.0, callback=finite, help="1: none; more exaggerates the class.")
 ]
 Samples = Annotated[int, typer.Option("--num-samples", min=1, max=4_096, help="Pictures.")]
 PerClass = Annotated[int, typer.Option("--samples-per-class", min=1, max=1_024)]

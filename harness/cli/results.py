@@ -19,8 +19,10 @@ def report(slug: Slug, as_json: Json = False) -> Said:
     from harness.board import report as board
     from harness.errors import UsageError
     from harness.records.store import Store
+    from harness.submission.root import find_folder, slug_of
 
-    here = root()
+    here, named = root(), slug
+    slug = slug_of(named)
     folder = here / ".blueberry" / "reports" / slug
     if slug == noise_report.NAME:
         written = [str(path) for path in noise_report.write(Store(here / "leaderboard"), folder)]
@@ -28,6 +30,7 @@ def report(slug: Slug, as_json: Json = False) -> Said:
     stores = [Store(here / ".blueberry"), Store(here / "leaderboard")]
     opened = {max(e.opened for e in one.evaluations() if e.slug == slug): one for one in stores if _knows(one, slug)}
     if not opened:
+        find_folder(here, named)  # what was measured has a report also where its folder is gone
         raise UsageError(slug, "has no run files to report on", f"blueberry run {slug}")
     store = opened[max(opened)]
     written = [str(path) for path in board.write(store, slug, folder)]

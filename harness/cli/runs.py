@@ -23,11 +23,23 @@ from harness.cli.surface import (
     SystemsOnly,
     TrackOption,
     app,
+    finite,
     micro_batch,
     root,
     say,
 )
 
+PriceOption = Annotated[
+    float | None,
+    typer.Option(
+        "--price-per-hour",
+        min=0.0,
+        max=1e9,
+        callback=finite,
+        envvar="BLUEBERRY_PRICE_PER_HOUR",
+        help="Of this machine.",
+    ),
+]
 EXAMPLES = ("wide-smear", "token-smear", "three-polar-steps")  # `make demo` races the first that fits today's core
 
 
@@ -52,10 +64,10 @@ def plan(
     track: TrackOption = None,
     budget: BudgetOption = None,
     pairs: PairsOption = None,
-    price: Annotated[
-        float | None, typer.Option("--price-per-hour", envvar="BLUEBERRY_PRICE_PER_HOUR", help="Of this machine.")
+    price: PriceOption = None,
+    gain: Annotated[
+        float | None, typer.Option("--gain", callback=finite, help="The gain that you expect, in nats.")
     ] = None,
-    gain: Annotated[float | None, typer.Option("--gain", help="The gain that you expect, in nats.")] = None,
     as_json: Json = False,
 ) -> Said:
     """Time, money, pairs, memory and the least gain that can be seen, before anything is spent."""

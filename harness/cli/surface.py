@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -49,6 +50,13 @@ def root() -> Path:
     from harness.submission.root import find_root
 
     return find_root(Path.cwd())
+
+
+def finite(value: float | None) -> float | None:
+    """NaN passes every bound."""
+    if value is not None and not math.isfinite(value):
+        raise typer.BadParameter(f"{value} is no number")
+    return value
 
 
 def say(line: str) -> None:

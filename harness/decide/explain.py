@@ -43,7 +43,7 @@ def _gain(cell: Cell) -> str:
         return used
     gain = f"gain {_number(cell.gain)} {_unit(cell)}"
     if cell.metric == "speed":
-        gain += f" (trains in {cell.time_ratio:.4g} of the baseline's time)"
+        gain += f" (trains in {cell.time_ratio:.4g} of the core's time)"
     if cell.interval is None or cell.p is None:
         return f"{gain}, {used}"
     sign = "<=" if cell.p <= cell.alpha else ">"

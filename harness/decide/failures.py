@@ -58,12 +58,12 @@ def _failed(runs: Sequence[RunRecord]) -> list[RunRecord]:
 
 
 def unstable_reason(runs: Sequence[RunRecord], round: Round) -> str | None:
-    """Why the submission counts as unstable: twice no finite loss on a seed on which the baseline has one."""
+    """Why the submission counts as unstable: twice no finite loss on a seed on which the core has one."""
     completed = {(run.spec.round, run.spec.pair, run.spec.seed) for run in runs if run.usable and is_base(run.spec)}
     for failures in _repeated_failures(runs):
         spec = failures[0].spec
         if spec.round == round and (round, spec.pair, spec.seed) in completed:
-            return f"unstable: diverged in {len(failures)} attempts at pair {spec.pair}, where the baseline did not"
+            return f"unstable: diverged in {len(failures)} attempts at pair {spec.pair}, where the core did not"
     return None
 
 

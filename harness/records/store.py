@@ -26,6 +26,7 @@ from pydantic import BaseModel, ValidationError
 from harness.errors import MachineError
 from harness.records.atomic import disk_trouble, write_atomically
 from harness.records.record import SCHEMA, EvaluationRecord, RunRecord, RunSpec, write_json
+from harness.tracks import BUDGETS, TRACKS
 
 
 def sha256(data: bytes) -> str:
@@ -37,9 +38,11 @@ Record = TypeVar("Record", bound=BaseModel)
 
 
 def _parse(kind: type[Record], path: Path) -> Record:
-    data = path.read_bytes()
     try:
-        return kind.model_validate_json(data)
+        return kind.model_validate_json(path.read_bytes())
+    except OSError as error:
+        fix = "restore the file from git or its backup, or move away what stands there in its place"
+        raise MachineError(str(path), f"cannot be read: {error.strerror}", fix) from error
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(str(part) for part in first["loc"]) or "the file"
@@ -70,12 +73,17 @@ class Store:
         return path
 
     def evaluation(self, evaluation_id: str) -> EvaluationRecord:
-        """Raises MachineError where the file holds another one: it would stand on that one's runs."""
+        """Raises MachineError where the file holds another one: it would stand on that one's runs; and where its track
+        or budget is none of this harness."""
         path = self.evaluation_path(evaluation_id)
         record = _parse(EvaluationRecord, path)
         if record.id != evaluation_id:
             what = f"holds evaluation {record.id}, which has a file of its own name"
             raise MachineError(str(path), what, "restore the file from git or its backup, or move it away")
+        if record.track not in TRACKS or record.budget not in BUDGETS:
+            cell = f"{record.track[:80]!r} at {record.budget[:80]!r}"
+            what = f"was written by another harness: {cell} is unknown to this one"
+            raise MachineError(str(path), what, "check out the branch that wrote it, or move the file away")
         return record
 
     def evaluations(self) -> list[EvaluationRecord]:

@@ -29,12 +29,17 @@ def is_slug(name: str) -> bool:
     return SLUG.fullmatch(name) is not None and name not in RESERVED
 
 
+def slug_of(name: str) -> str:
+    """The last part of a name, which may be a path to the folder."""
+    return name.rstrip("/").rsplit("/", 1)[-1]
+
+
 def find_folder(root: Path, name: str) -> Path:
     """The folder in submissions/ or baselines/ of that name (a path to it works too); raises UsageError.
 
     Only the last part of `name` is used, so nothing outside the two folders can be reached.
     """
-    slug = name.rstrip("/").rsplit("/", 1)[-1]
+    slug = slug_of(name)
     if is_slug(slug):
         for parent in ("submissions", "baselines"):
             if (root / parent / slug).is_dir():

@@ -8,6 +8,7 @@ from board_factory import CORE_ID, HOST
 from harness.board import leaderboard, report
 from harness.board.entries import MEANINGS, State
 from harness.errors import MachineError
+from harness.words import NEXT
 
 GOOD = (0.031, 0.027)
 FRESH = (0.03, 0.021, 0.02, 0.025)
@@ -138,6 +139,12 @@ def test_what_was_tried_is_listed_with_its_reason(factory):
     assert found["leaky"][0] == "refused" and "audit disagrees" in found["leaky"][1]
     assert found["lucky"] == ("revoked", "the gain was gone on fresh seeds")
     assert found["broken rule"] == ("invalidated", "the data leaked")
+
+
+def test_the_author_of_a_revoked_gain_is_told_where_the_board_shows_it(factory):
+    factory.evaluation("lucky", GOOD, (-0.01, -0.02, 0.0, 0.001))
+    assert "[lucky]" in part(text_of(factory), "Tried")
+    assert NEXT["REVOKED"].endswith("It is no record; the board shows it under Tried.")
 
 
 def test_a_refused_row_shows_no_number(factory):

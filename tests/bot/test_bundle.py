@@ -272,3 +272,10 @@ def test_a_job_with_other_files_than_a_submission_has_is_refused(tmp_path: Path)
     (tmp_path / "jobs.zip").write_bytes(jobs_bundle("o/n", [(one, head)]))
     with pytest.raises(SubmissionError, match="no part of a submission"):
         read_bundle(tmp_path / "jobs.zip")
+
+
+def test_a_zip_without_an_entry_is_told_so_without_an_empty_place(tmp_path: Path) -> None:
+    (tmp_path / "x.zip").write_bytes(zipped({"README.md": b"# A heading"}))
+    with pytest.raises(SubmissionError) as caught:
+        read_bundle(tmp_path / "x.zip")
+    assert str(caught.value).startswith("x.zip: bundle.json: 'Invalid JSON")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -75,6 +76,13 @@ def test_settings_that_limit_nothing_are_refused_and_say_what_is_wrong(
     with pytest.raises(UsageError) as caught:
         load(tmp_path)
     assert said in str(caught.value) and caught.value.faults[0].fix
+
+
+def test_the_mend_of_a_missing_cap_names_the_file_and_its_keys(tmp_path: Path) -> None:
+    with pytest.raises(UsageError) as caught:
+        load(tmp_path)
+    keys = tomllib.loads((Path(__file__).parents[2] / "blueberry.toml").read_text())["bot"]["caps"]
+    assert all(word in caught.value.faults[0].fix for word in ("[bot.caps] into blueberry.toml", *keys))
 
 
 def test_the_settings_of_this_repository_are_valid() -> None:

@@ -382,3 +382,14 @@ def test_an_invalid_submission_fails_in_a_workflow_as_it_does_with_the_pull_bot(
     fine = pages.page(jobs=[pages.done(verdict="REJECT_WORSE")])
     assert ending(fine, Command("bench", "8M", None, fine.sha))[0] == 0
     assert _stated(known(), [job(state="done", verdict="REJECT_WORSE")])[0] == "success"
+
+
+def test_one_broken_rule_is_told_as_one_and_two_as_two() -> None:
+    from harness.bot.poll import _stated
+    from tests.bot.jobs import known
+
+    fault = {"rule": "band", "where": "x", "what": "y", "fix": "z"}
+    for faults, said in (([fault], "1 rule is broken"), ([fault] * 2, "2 rules are broken")):
+        told = pages.page(check={**pages.values()["check"], "ok": False, "faults": faults})
+        assert ending(told, Command("bench", "8M", None, told.sha)) == (1, f"#7: {said}")
+        assert _stated(known(check=told.check), []) == ("failure", said)

@@ -16,6 +16,7 @@ from harness.bot.errand import Done, Parcels, _spent_beside, errand
 from harness.bot.github import GitHub
 from harness.bot.head import Head
 from harness.bot.queue import Job, Queue, now
+from harness.errors import UsageError
 from harness.records.store import sha256
 from harness.run.arms import track_core_id
 from harness.tracks import track_named
@@ -72,6 +73,13 @@ def test_a_job_that_was_ordered_again_is_begun_again_on_the_box(box: Path, gain:
     assert drained(box, jobs, tmp_path / "out.zip").ended == ()
     again, _ = bundle(tmp_path / "2.zip", gain, ordered="2026-02-01T00:00:00Z")
     assert [job.state for job in drained(box, again, tmp_path / "out.zip").ended] == ["done"]
+
+
+def test_jobs_are_lost_only_where_some_are_packed(box: Path, gain: Path, tmp_path: Path) -> None:
+    jobs, _ = bundle(tmp_path / "1.zip", gain)
+    for parcels in (Parcels(lost=True), Parcels(jobs, lost=True), Parcels(jobs, tmp_path / "out.zip", lost=True)):
+        with pytest.raises(UsageError, match=r"--lost: is for jobs that are packed.*\n.*--bundle-out FILE"):
+            errand(box, load(box), Limits(1, 1), parcels, lambda: pytest.fail("GitHub is not asked"), print)
 
 
 def test_a_box_holds_to_the_caps_with_what_was_spent_at_home(box: Path, gain: Path, tmp_path: Path) -> None:

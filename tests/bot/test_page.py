@@ -37,6 +37,11 @@ def test_a_number_that_is_none_is_refused(key: str, number: str) -> None:
     refused(text)
 
 
+def test_what_is_no_json_has_no_place_to_name() -> None:
+    said = refused("# A heading")
+    assert said.startswith("result.json: 'Invalid JSON") and "''" not in said
+
+
 def test_another_commit_or_pull_request_is_refused() -> None:
     text = json.dumps(values())
     assert "not of 8" in refused(text, pr=8)

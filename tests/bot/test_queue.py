@@ -67,6 +67,15 @@ def test_up_to_when_comments_were_heard_is_remembered(tmp_path: Path) -> None:
     assert (Queue(tmp_path).heard, Queue(tmp_path).behind) == (None, {})
 
 
+@pytest.mark.parametrize("damaged", ['{"until": "2026-01', "", "[]", '{"until": 7}', '{"behind": {"x": "y"}}'])
+def test_a_damaged_memory_of_comments_is_named(tmp_path: Path, damaged: str) -> None:
+    queue = Queue(tmp_path)
+    queue.hear("2026-01-01T00:00:00Z")
+    next(tmp_path.rglob("heard.json")).write_text(damaged)
+    with pytest.raises(MachineError, match=r"heard\.json"):
+        _ = queue.heard
+
+
 def test_the_files_of_a_job_from_elsewhere_are_kept_with_it(tmp_path: Path) -> None:
     queue, one = Queue(tmp_path), job()
     assert queue.head(one) is None

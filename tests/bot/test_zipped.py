@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from harness.bot import zipped as module
 from harness.bot.zipped import read_bounded, unzip, zipped
-from harness.errors import SubmissionError
+from harness.errors import SubmissionError, UsageError
 
 
 def make(*entries: tuple[str | zipfile.ZipInfo, bytes]) -> bytes:
@@ -106,5 +106,9 @@ def test_a_file_beyond_the_limit_is_not_read(tmp_path: Path) -> None:
         file.truncate(1 << 30)
     with pytest.raises(SubmissionError, match="larger than"):
         read_bounded(tmp_path / "big")
-    with pytest.raises(SubmissionError, match="cannot be read"):
-        read_bounded(tmp_path / "missing")
+
+
+def test_a_path_that_cannot_be_opened_is_the_fault_of_who_typed_it(tmp_path: Path) -> None:
+    for path in (tmp_path / "missing", tmp_path):
+        with pytest.raises(UsageError, match=r"cannot be read: .*\n.*name a file that is there"):
+            read_bounded(path)

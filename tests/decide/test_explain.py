@@ -58,7 +58,7 @@ def test_a_gain_that_costs_more_than_it_brings_is_labelled(evaluation_file: Make
 
 def test_speed_is_told_in_log_time_and_as_a_ratio(evaluation_file: Make, run_files: Make) -> None:
     said = explain(judge_cell(evaluation_file(), run_files([0.001] * 3, [-0.06] * 3), "speed"))
-    assert said.startswith("accepted: gain 0.0600 in log time (trains in 0.9418 of the baseline's time), 96 % ")
+    assert said.startswith("accepted: gain 0.0600 in log time (trains in 0.9418 of the core's time), 96 % ")
 
 
 def test_a_cell_before_its_first_look_says_when_it_comes(evaluation_file: Make, run_files: Make) -> None:

@@ -55,15 +55,16 @@ def test_failures_of_the_core_are_not_the_submissions(run_file: Make, evaluation
     assert invalid_reason(evaluation_file(), runs) is None
 
 
-def test_diverging_twice_where_the_baseline_completed_is_unstable(run_file: Make, evaluation_file: Make) -> None:
+def test_diverging_twice_where_the_core_completed_is_unstable(run_file: Make, evaluation_file: Make) -> None:
     base = run_file(sub=False, pair=1)
     runs = [base, *attempts(run_file, "diverged", "diverged", pair=1)]
-    assert "diverged in 2 attempts at pair 1" in (unstable_reason(runs, "decide") or "")
+    said = "unstable: diverged in 2 attempts at pair 1, where the core did not"
+    assert unstable_reason(runs, "decide") == said
     assert invalid_reason(evaluation_file(), runs) is None
     assert unstable_reason(runs, "confirm") is None
 
 
-def test_diverging_once_or_with_the_baseline_is_not_unstable(run_file: Make) -> None:
+def test_diverging_once_or_with_the_core_is_not_unstable(run_file: Make) -> None:
     base = run_file(sub=False, pair=1)
     assert unstable_reason([base, *attempts(run_file, "diverged", pair=1)], "decide") is None
     other = run_file(sub=False, pair=1, status="diverged")

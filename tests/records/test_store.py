@@ -83,6 +83,12 @@ def test_a_damaged_run_file_is_named_and_the_others_are_left_alone(tmp_path: Pat
     assert RunRecord.model_validate_json(other.read_bytes()) == record(pair=1)
 
 
+def test_a_folder_in_the_place_of_a_record_is_named(tmp_path: Path) -> None:
+    (tmp_path / "evaluations" / "x.json").mkdir(parents=True)
+    with pytest.raises(MachineError, match=r"x\.json: cannot be read: Is a directory"):
+        Store(tmp_path).evaluations()
+
+
 @pytest.mark.parametrize("value", ["NaN", "Infinity", "1e999"])
 def test_a_number_that_is_not_finite_is_not_a_record(tmp_path: Path, value: str) -> None:
     store = Store(tmp_path)
