@@ -134,7 +134,7 @@ def pair_table(pairs: Sequence[Pair], looks: Sequence[Look] = ()) -> pd.DataFram
 
 def _pair(pair: Pair) -> dict[str, str]:
     return {
-        "pair": str(pair.index),
+        "pair": str(pair.index + 1),
         "order": "AB" if pair.base_first else "BA",
         "seed": str(pair.seed),
         "loss A": number(pair.base.loss),

@@ -85,7 +85,7 @@ def slopes(decide: Sequence[Pair], confirm: Sequence[Pair], unit: str, name: str
 
 def _slope(pair: Pair) -> plots.Slope:
     assert pair.base.loss is not None and pair.sub.loss is not None, "a pair has two losses"
-    return plots.Slope(f"pair {pair.index}", pair.base.loss, pair.sub.loss)
+    return plots.Slope(f"pair {pair.index + 1}", pair.base.loss, pair.sub.loss)
 
 
 def curves(pairs: Sequence[Pair], name: str) -> list[Figure]:

@@ -19,13 +19,15 @@ def invalid_reason(evaluation: EvaluationRecord, runs: Sequence[RunRecord]) -> s
         return evaluation.invalidated
     for run in runs:
         if run.status == "refused" and not is_base(run.spec):
-            return f"refused in the {run.spec.round} round, pair {run.spec.pair}: {run.error or 'a rule was broken'}"
+            return (
+                f"refused in the {run.spec.round} round, pair {run.spec.pair + 1}: {run.error or 'a rule was broken'}"
+            )
     repeated = _repeated_failures(runs)
     for failures in repeated:
         if any(run.status != "diverged" for run in failures):
             said = " and ".join(sorted({run.status.replace("_", " ") for run in failures}))
             spec = failures[-1].spec
-            return f"{said} in {len(failures)} attempts of the {spec.round} round, pair {spec.pair}"
+            return f"{said} in {len(failures)} attempts of the {spec.round} round, pair {spec.pair + 1}"
     unstable = {(failures[0].spec.round, failures[0].spec.pair) for failures in repeated}  # nothing was drawn again
     drawn = {(run.spec.round, run.spec.pair) for run in _failed(runs)} - unstable
     if len(drawn) > FAILED_PAIRS:
@@ -63,7 +65,7 @@ def unstable_reason(runs: Sequence[RunRecord], round: Round) -> str | None:
     for failures in _repeated_failures(runs):
         spec = failures[0].spec
         if spec.round == round and (round, spec.pair, spec.seed) in completed:
-            return f"unstable: diverged in {len(failures)} attempts at pair {spec.pair}, where the core did not"
+            return f"unstable: diverged in {len(failures)} attempts at pair {spec.pair + 1}, where the core did not"
     return None
 
 

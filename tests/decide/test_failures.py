@@ -17,7 +17,7 @@ def attempts(run_file: Make, *statuses: str, **common: Any) -> list[Any]:
 def test_a_refused_run_of_the_submission_is_invalid_and_says_why(run_file: Make, evaluation_file: Make) -> None:
     runs = [run_file(sub=True, pair=2, status="refused", error="causality: 0.31 > 0.01")]
     reason = invalid_reason(evaluation_file(), runs)
-    assert reason == "refused in the decide round, pair 2: causality: 0.31 > 0.01"
+    assert reason == "refused in the decide round, pair 3: causality: 0.31 > 0.01"
 
 
 def test_a_rule_found_broken_afterwards_is_invalid(evaluation_file: Make) -> None:
@@ -31,7 +31,7 @@ def test_two_failed_attempts_at_one_run_are_invalid(
     run_file: Make, evaluation_file: Make, statuses: tuple[str, str]
 ) -> None:
     reason = invalid_reason(evaluation_file(), attempts(run_file, *statuses, pair=3))
-    assert reason is not None and "in 2 attempts of the decide round, pair 3" in reason
+    assert reason is not None and "in 2 attempts of the decide round, pair 4" in reason
     assert statuses[1].replace("_", " ") in reason
 
 
@@ -58,7 +58,7 @@ def test_failures_of_the_core_are_not_the_submissions(run_file: Make, evaluation
 def test_diverging_twice_where_the_core_completed_is_unstable(run_file: Make, evaluation_file: Make) -> None:
     base = run_file(sub=False, pair=1)
     runs = [base, *attempts(run_file, "diverged", "diverged", pair=1)]
-    said = "unstable: diverged in 2 attempts at pair 1, where the core did not"
+    said = "unstable: diverged in 2 attempts at pair 2, where the core did not"
     assert unstable_reason(runs, "decide") == said
     assert invalid_reason(evaluation_file(), runs) is None
     assert unstable_reason(runs, "confirm") is None
@@ -98,4 +98,4 @@ def test_a_loss_that_is_not_finite_at_first_draws_a_run_again_as_a_crash_does(
 def test_a_pair_that_diverges_in_every_attempt_was_not_drawn_again(run_file: Make, evaluation_file: Make) -> None:
     runs = diverged_at_first(run_file, 0, 1) + attempts(run_file, "diverged", "diverged", pair=2)
     assert invalid_reason(evaluation_file(), runs) is None
-    assert "at pair 2" in (unstable_reason([run_file(sub=False, pair=2), *runs], "decide") or "")
+    assert "at pair 3" in (unstable_reason([run_file(sub=False, pair=2), *runs], "decide") or "")
