@@ -236,6 +236,11 @@ def _saved(gain: float) -> float:
     return 100 * (1 - exp(-gain))
 
 
+def _net(net_gain: float | None) -> str:
+    """How much longer the core would have to train for the same, of ln(time)."""
+    return "–" if net_gain is None else f"{number(100 * (exp(net_gain) - 1), 1, sign=True)} %"
+
+
 def _unit(cell: CellPart) -> str:
     if cell.metric == "speed":
         return "of the training time"
@@ -262,7 +267,7 @@ def _cell_table(cells: Iterable[CellPart]) -> list[str]:
         f"| {escape(cell.track)} | {escape(cell.budget)} | {cell.metric} | {escape(cell.verdict)} "
         f"| {_gain(cell, cell.gain)} "
         f"| {_gain(cell, cell.confirm.gain if cell.confirm else None)} | {number(cell.time_ratio, 3)} "
-        f"| {number(cell.net_gain, 3, sign=True)} | {cell.pairs} |"
+        f"| {_net(cell.net_gain)} | {cell.pairs} |"
         for cell in cells
     ]
     if not rows:

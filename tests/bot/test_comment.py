@@ -174,7 +174,7 @@ def test_a_gain_has_its_unit_and_one_in_time_is_per_cent_as_on_the_board() -> No
     body = render(page(jobs=[done(cells=[CELL, speed])], plans=[plan]), "owner/name")
     assert "gain     +0.0123 [0.0020, 0.0220] nats" in body
     assert "gain     +4.12 % [1.00, 6.76] of the training time" in body and "| +4.12 % | +1.00 % |" in body
-    assert "again    +1.00 % on fresh seeds" in body and "| +1.98 % |" in body
+    assert "again    +1.00 % on fresh seeds" in body and "| +1.98 % |" in body and "| +10.5 % | 4 |" in body
 
 
 def test_a_verdict_on_an_older_head_says_so() -> None:
