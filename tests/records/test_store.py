@@ -89,12 +89,14 @@ def test_a_folder_in_the_place_of_a_record_is_named(tmp_path: Path) -> None:
         Store(tmp_path).evaluations()
 
 
-@pytest.mark.parametrize("value", ["NaN", "Infinity", "1e999"])
-def test_a_number_that_is_not_finite_is_not_a_record(tmp_path: Path, value: str) -> None:
+@pytest.mark.parametrize("value", ["NaN", "Infinity", "1e999", "1e41", "-1e308"])
+@pytest.mark.parametrize("told", ["loss", "curve"])
+def test_a_loss_that_could_not_be_squared_or_drawn_is_not_a_record(tmp_path: Path, told: str, value: str) -> None:
+    """One such number, once it is in the ledger, would stop whatever reads the board."""
     store = Store(tmp_path)
-    path = store.put_run(record(loss=3.5))
-    path.write_text(path.read_text().replace('"loss": 3.5', f'"loss": {value}'))
-    with pytest.raises(MachineError, match="loss"):
+    path = store.put_run(record(**({"loss": 3.5} if told == "loss" else {"curve": ((1, 3.5, 1.0),)})))
+    path.write_text(path.read_text().replace("3.5", value))
+    with pytest.raises(MachineError, match=told):
         store.runs("e")
 
 

@@ -157,19 +157,24 @@ def test_a_speed_claim_that_was_interrupted_while_being_confirmed_gets_another_p
     assert next_round([cell]) is None
 
 
-def test_an_official_row_needs_an_exchange_rate_and_confirmed_patches_below_it(tmp_path: Path) -> None:
-    store = Store(tmp_path)
-    below = make_evaluation(id="w", slug="wide", closed="1", budget="smoke")
-    contest: Any = SimpleNamespace(
+def official(store: Store, like: EvaluationRecord, *builds_on: str) -> Any:
+    """As much of a contest as is looked at before an official row is opened."""
+    return SimpleNamespace(
         official=True,
         slug="idea",
         store=store,
         track=track_named("llm-tiny"),
         budget=budget_named("smoke"),
-        core_id=below.core_id,
-        data=SimpleNamespace(data_id=below.data_id),
-        manifest=SimpleNamespace(builds_on=(f"wide@{below.patch_sha}",)),
+        core_id=like.core_id,
+        data=SimpleNamespace(data_id=like.data_id),
+        manifest=SimpleNamespace(builds_on=builds_on),
     )
+
+
+def test_an_official_row_needs_an_exchange_rate_and_confirmed_patches_below_it(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    below = make_evaluation(id="w", slug="wide", closed="1", budget="smoke")
+    contest = official(store, below, f"wide@{below.patch_sha}")
     with pytest.raises(MachineError, match="baseline --track llm-tiny --budget smoke --official"):
         _check_official(contest, SimpleNamespace(kappa=None))  # type: ignore[arg-type]
     known: Any = SimpleNamespace(kappa=0.5)
@@ -203,17 +208,7 @@ def test_a_record_given_another_patch_carries_nothing_without_that_one(tmp_path:
             store.put_run(run.model_copy(update={"evaluation": name}))
 
     def check(*builds_on: str) -> None:
-        contest: Any = SimpleNamespace(
-            official=True,
-            slug="idea",
-            store=store,
-            track=track_named("llm-tiny"),
-            budget=budget_named("smoke"),
-            core_id=given.core_id,
-            data=SimpleNamespace(data_id=given.data_id),
-            manifest=SimpleNamespace(builds_on=builds_on),
-        )
-        _check_official(contest, SimpleNamespace(kappa=0.5))  # type: ignore[arg-type]
+        _check_official(official(store, given, *builds_on), SimpleNamespace(kappa=0.5))  # type: ignore[arg-type]
 
     wide = f"wide@{given.patch_sha}"
     check(gate)
