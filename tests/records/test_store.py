@@ -94,7 +94,8 @@ def test_a_folder_in_the_place_of_a_record_is_named(tmp_path: Path) -> None:
 def test_a_loss_that_could_not_be_squared_or_drawn_is_not_a_record(tmp_path: Path, told: str, value: str) -> None:
     """One such number, once it is in the ledger, would stop whatever reads the board."""
     store = Store(tmp_path)
-    path = store.put_run(record(**({"loss": 3.5} if told == "loss" else {"curve": ((1, 3.5, 1.0),)})))
+    measured = record(loss=4.0).model_copy(update={told: 3.5 if told == "loss" else ((1, 3.5, 1.0),)})
+    path = store.put_run(measured)
     path.write_text(path.read_text().replace("3.5", value))
     with pytest.raises(MachineError, match=told):
         store.runs("e")
