@@ -24,6 +24,7 @@ from tests.conftest import Project, edit
 
 MUON = "        muon_lr=0.024,\n"
 LR = "        adamw_lr=0.006,\n"
+REPORT = "            stream.report(self.steps * self.batch_tokens, loss)\n"
 DECAY = "        decay=0.5,\n        lr_floor=0.0,\n"
 
 
@@ -158,7 +159,8 @@ def test_a_patch_on_top_of_another_is_one_given_that_and_follows_it_into_the_cor
 
 @pytest.mark.long
 def test_the_whole_ladder_trained_at_8192_tokens(make_project: Callable[[str], Project]) -> None:
-    """Wins that no noise hides and that cost no time: over a core whose rates let it learn next to nothing."""
+    """Wins that no noise hides and that cost no time: over a core whose rates let it learn next to nothing, and that
+    waits after every update, so that the machine's own noise is a small part of a run."""
     from harness.run import sandbox
 
     if sandbox.name() == "none":
@@ -166,6 +168,8 @@ def test_the_whole_ladder_trained_at_8192_tokens(make_project: Callable[[str], P
     project = make_project("ladder")
     muon, slow = MUON.replace("0.024", "0.001"), LR.replace("0.006", "0.0002")
     edit(project.root / "model_core" / "lm.py", (MUON, muon), (LR, slow))
+    wait = (REPORT, f"{REPORT}            time.sleep(1.5)\n")
+    edit(project.root / "model_core" / "train.py", ("import sys\n", "import sys\nimport time\n"), wait)
     project.submit("first", ("lm.py", muon, MUON))
     project.submit("third", ("lm.py", slow, slow.replace(",\n", ",  # slow\n")))
     project.submit("second", ("lm.py", "import math\n", "import math  # on top\n"))
