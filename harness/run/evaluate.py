@@ -187,7 +187,7 @@ def _confirms(patch: str, below: Collection[str], evaluation: EvaluationRecord, 
         below
     ):
         return False
-    if not evaluation.closed or evaluation.invalidated or patch != f"{evaluation.slug}@{evaluation.patch_sha}":
+    if not evaluation.closed or patch != f"{evaluation.slug}@{evaluation.patch_sha}":
         return False
     return cells.overall_verdict(outcome_of(contest.store, evaluation).cells) == "CONFIRMED"
 

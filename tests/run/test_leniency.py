@@ -9,6 +9,7 @@ import pytest
 
 from harness.records.record import EvaluationRecord
 from harness.records.store import Store
+from harness.run import sandbox
 from harness.run.arms import track_core_id
 from harness.run.leniency import lenient_gains
 from harness.tracks import track_named
@@ -42,6 +43,16 @@ def test_a_gain_which_the_rate_that_an_earlier_try_leaves_would_not_carry_is_nam
     assert said == f"{gain.id} {why}"
 
 
+@pytest.mark.parametrize("here", ["none", "bubblewrap"])
+def test_what_was_measured_without_a_sandbox_first_is_no_earlier_try_wherever_the_board_is_checked(
+    root: Path, monkeypatch: pytest.MonkeyPatch, here: str
+) -> None:
+    monkeypatch.setattr(sandbox, "name", lambda: here)
+    put(root, GAIN, 1, provisional=True)
+    put(root, GAIN, 2)
+    assert lenient(root) == []
+
+
 def test_the_second_draw_of_a_contest_is_named_whichever_way_it_went(root: Path) -> None:
     first, second = put(root, GAIN, 1), put(root, GAIN, 2, revoked=True)
     assert lenient(root) == [f"{second.id} measures what {first.id} has measured"]
@@ -59,7 +70,6 @@ def test_a_try_that_is_still_open_had_its_draw_as_well(root: Path) -> None:
         ({"day": 3}, {}),  # begun after it
         ({"slug": "another"}, {}),
         ({"core_id": "e" * 64}, {}),  # on a core of the past
-        ({"patch_sha": GAIN, "provisional": True}, {}),  # of which this is the measurement in the sandbox
         ({}, {"alpha": 0.01}),  # it was known
         ({}, {"revoked": True}),  # no gain
         ({}, {"s0": 0.0045}),  # p = 0.003: it stands at the stricter rate too
