@@ -56,6 +56,8 @@ def test_what_was_measured_without_a_sandbox_first_is_no_earlier_try_wherever_th
 def test_the_second_draw_of_a_contest_is_named_whichever_way_it_went(root: Path) -> None:
     first, second = put(root, GAIN, 1), put(root, GAIN, 2, revoked=True)
     assert lenient(root) == [f"{second.id} measures what {first.id} has measured"]
+    Store(root / "leaderboard").put_evaluation(second.model_copy(update={"invalidated": "drawn-twice: as this says"}))
+    assert lenient(root) == []
 
 
 def test_a_try_that_is_still_open_had_its_draw_as_well(root: Path) -> None:
