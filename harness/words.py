@@ -22,12 +22,12 @@ NEXT = {
     "CONFIRMED": "It held on fresh seeds, scored on text that no decision was made on: open a pull request.",
     "REVOKED": "It was accepted, but the gain was gone on fresh seeds. "
     "It is no record; the board shows it under Tried.",
-    "ACCEPT_LOSS": "Accepted; the confirmation is still to run. Run the same command again.",
-    "ACCEPT_SPEED": "Accepted; the confirmation is still to run. Run the same command again.",
+    "ACCEPT_LOSS": "Accepted; the confirmation is still to run: `blueberry run` goes on with it.",
+    "ACCEPT_SPEED": "Accepted; the confirmation is still to run: `blueberry run` goes on with it.",
     "REVIEW_TRADEOFF": "A maintainer decides; the line above says why.",
     "REJECT_WORSE": "It makes the result worse. A negative result is welcome on the board: say what you learnt.",
     "INCONCLUSIVE": "All pairs are spent and the interval still holds both a gain and none. A larger budget may tell.",
-    "CONTINUE": "Not decided yet. Run the same command again: it resumes.",
+    "CONTINUE": "Not decided yet: `blueberry run` goes on where it stopped.",
     "REJECT_NO_GAIN": "A gain of the size that can be seen here is unlikely by now. More pairs would be wasted.",
     "INVALID": "A rule was broken, so there is no number to speak of.",
 }
@@ -76,7 +76,7 @@ def _plan_lines(plan: CellPlan, gain: float | None) -> list[str]:
         each, most = short_time(plan.seconds_per_pair), short_time(plan.seconds_at_most)
         lines.append(f"  time       {each} a pair, {most} at most")
     else:
-        lines.append("  time       unknown here: nothing at this size has been run on this kind of machine")
+        lines.append("  time       unknown: no evaluation of this size has ended on this kind of machine yet")
     if plan.cost_at_most is not None:
         lines.append(f"  money      {plan.cost_at_most:.2f} at most")
     if plan.peak_memory_bytes is not None:

@@ -34,6 +34,7 @@ USAGE = [
     (["run", "idea", "--data", "magic"], "magic"),
     (["run", "missing"], "missing"),
     (["check", "../../etc"], "no submission of that name"),
+    (["check", "Relu_Init"], "is no name of a submission: a-z, 0-9 and - alone"),
     (["verdict", "idea"], "blueberry run idea"),
     (["run", "idea", "--pairs", "1"], "--pairs"),
     (["run", "idea", "--log", "mlflow"], "tensorboard, wandb"),

@@ -19,7 +19,8 @@ def new(slug: Slug, as_json: Json = False) -> Said:
     text = (
         f"made {made.folder}\n"
         f"  1. edit {made.scratch}/ (your own copy of the core)\n"
-        f"  2. blueberry try {slug}     packs your change, checks it, trains it against the core and explains"
+        f"  2. blueberry try {slug}     packs your change, checks it, trains it against the core and explains\n"
+        "  3. say in submission.toml and README.md what it is and whose: people read them before anything is run"
     )
     return Said(text, {"ok": True, "slug": slug, "folder": str(made.folder), "scratch": str(made.scratch)})
 

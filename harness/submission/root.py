@@ -45,9 +45,12 @@ def find_folder(root: Path, name: str) -> Path:
             if (root / parent / slug).is_dir():
                 return root / parent / slug
     known = sorted(folder.name for part in ("submissions", "baselines") for folder in _folders(root / part))
-    near = difflib.get_close_matches(slug, known, n=1)
+    near = difflib.get_close_matches(slug, [one for one in known if is_slug(one)], n=1)
     hint = f"did you mean {near[0]}?" if near else f"`blueberry new {slug if is_slug(slug) else 'SLUG'}` makes one"
-    raise UsageError(name[:80], "there is no submission of that name", hint)
+    what = (
+        "there is no submission of that name" if is_slug(slug) else "is no name of a submission: a-z, 0-9 and - alone"
+    )
+    raise UsageError(name[:80], what, hint)
 
 
 def _folders(parent: Path) -> list[Path]:

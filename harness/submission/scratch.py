@@ -136,7 +136,10 @@ def pack(root: Path, slug: str) -> PackResult:
     today = _today(root, folder, manifest)
     made_on = _made_on(folder, manifest, today)
     if made_on.core != today.core:
-        raise SubmissionError(fault("patch-stale", place(folder, "core"), "was copied from another core than today's"))
+        own = f"where you have edited model_core/ itself, edit {place(folder, 'core')} instead"
+        fix = f"`blueberry rebase {folder.name}`; {own}, and undo the other: `git checkout -- model_core`"
+        where = place(folder, "core")
+        raise SubmissionError(fault("patch-stale", where, "was copied from another core than today's", fix))
     if made_on.parents != today.parents:
         what = "was made under other patches than `builds_on` names, or than those are today"
         fix = f"`blueberry rebase {folder.name}`"

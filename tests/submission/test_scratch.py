@@ -181,6 +181,9 @@ def test_a_patch_never_takes_the_cores_own_changes_back(root: Path, wide: Path) 
     with pytest.raises(SubmissionError) as refused:
         scratch.pack(root, "wide")
     assert _rule(refused) == "patch-stale"
+    assert "edit submissions/wide/core instead" in refused.value.faults[0].fix, (
+        "the likeliest cause is a core of one's own"
+    )
 
 
 def test_rebase_moves_a_stale_patch_to_todays_core(root: Path, wide: Path) -> None:
