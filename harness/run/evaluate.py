@@ -183,10 +183,9 @@ def _confirms(patch: str, below: Collection[str], evaluation: EvaluationRecord, 
     """Whether it made a record of this slug@sha256 on the track, core and data of a contest, given no patch but those
     `below` it there: what is good given another may do harm without it, and undoing that would pass for a gain."""
     here = (contest.track.name, contest.core_id, contest.data.data_id)
-    same = (evaluation.track, evaluation.core_id, evaluation.data_id) == here and set(evaluation.builds_on) <= set(
-        below
-    )
-    if not same or not evaluation.closed or patch != f"{evaluation.slug}@{evaluation.patch_sha}":
+    if (evaluation.track, evaluation.core_id, evaluation.data_id) != here or not set(evaluation.builds_on) <= {*below}:
+        return False
+    if not evaluation.closed or patch != f"{evaluation.slug}@{evaluation.patch_sha}":
         return False
     return cells.overall_verdict(outcome_of(contest.store, evaluation).cells) == "CONFIRMED"
 
